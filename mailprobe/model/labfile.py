@@ -1,0 +1,42 @@
+"""The lab file: how a program reaches a lab that runs elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from mailprobe.model.errors import UsageError
+
+
+class LabFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a running lab listens.
+
+    *resolver* is ``address:port``; *ca_file* a PEM file with the lab's root; *ports* maps ``address:port`` as the
+    lab's DNS and the mail protocols name it to the ``address:port`` that really listens.
+    """
+
+    resolver: str
+    ca_file: str
+    internal_networks: tuple[str, ...]
+    ports: dict[str, str]
+
+    def write(self, path: Path) -> None:
+        """Write the file whole or not at all."""
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+        temporary.replace(path)
+
+
+def read_lab_file(path: Path) -> LabFile:
+    """Read a lab file.
+
+    Raises:
+        UsageError: it cannot be read, or is no lab file.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=LabFile)
+    except OSError as error:
+        raise UsageError(f"lab file {path}: {error.strerror}; is the lab running?") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"lab file {path}: {error}") from None
