@@ -1,12 +1,12 @@
 """The error tree.
 
-    MailprobeError
-    ├── UsageError              what the caller gave cannot be used; the command line exits with 2
-    │   └── EvidenceError       a stored evidence file is not what it should be
-    ├── ProtocolError
-    │   ├── LocalProtocolError  we tried to send what may not be sent now: our bug
-    │   └── RemoteProtocolError the peer broke the protocol beyond what can be tolerated
-    └── NetworkError            the conversation with a server stopped; carries a Kind
+MailprobeError
+├── UsageError              what the caller gave cannot be used; the command line exits with 2
+│   └── EvidenceError       a stored evidence file is not what it should be
+├── ProtocolError
+│   ├── LocalProtocolError  we tried to send what may not be sent now: our bug
+│   └── RemoteProtocolError the peer broke the protocol beyond what can be tolerated
+└── NetworkError            the conversation with a server stopped; carries a Kind
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Kind(str, Enum):
     LOCAL = "local"  # this machine could not: no permission, no socket, no such source address
 
 
-class Trouble(Struct):
+class Trouble(Struct, frozen=True, kw_only=True):
     """Where and why a conversation stopped. What was learnt before it is kept."""
 
     stage: Stage
@@ -82,7 +82,7 @@ class Dnssec(str, Enum):
     UNKNOWN = "unknown"
 
 
-class Record(Struct):
+class Record(Struct, frozen=True, kw_only=True):
     """One resource record; *data* is its presentation form (RFC 1035 §5.1), names with the final dot."""
 
     name: str
@@ -91,7 +91,7 @@ class Record(Struct):
     data: str
 
 
-class Answer(Struct):
+class Answer(Struct, frozen=True, kw_only=True):
     """One DNS question and what came of it.
 
     *records* is the whole answer section in order, CNAME records too; *authority* the SOA of a negative
@@ -125,7 +125,7 @@ class Answer(Struct):
         return tuple(record for record in self.records if record.type == "CNAME")
 
 
-class Reply(Struct):
+class Reply(Struct, frozen=True, kw_only=True):
     """One whole reply. *status* is ``250``, ``+OK``, ``-ERR``, ``OK``, ``NO``, ``BAD``, ``BYE`` or ``PREAUTH``.
 
     *lines* are the lines as received, without their line ends. *quirks* are slugs of what was tolerated
@@ -137,7 +137,7 @@ class Reply(Struct):
     quirks: tuple[str, ...]
 
 
-class Exchange(Struct):
+class Exchange(Struct, frozen=True, kw_only=True):
     """One command and its reply; *sent* is empty for the greeting and masked where it held a secret."""
 
     stage: Stage
@@ -147,14 +147,14 @@ class Exchange(Struct):
     ms: float
 
 
-class Capability(Struct):
+class Capability(Struct, frozen=True, kw_only=True):
     """A keyword in upper case and its parameters as received."""
 
     keyword: str
     parameters: tuple[str, ...]
 
 
-class Capabilities(Struct):
+class Capabilities(Struct, frozen=True, kw_only=True):
     """What a server said it can do, at one stage. *source* is ``greeting``, ``ehlo``, ``helo`` or ``asked``."""
 
     source: str
@@ -170,7 +170,7 @@ class Capabilities(Struct):
         return self.find(keyword) is not None
 
 
-class Trust(Struct):
+class Trust(Struct, frozen=True, kw_only=True):
     """What this machine's trust store said of a chain. *code* is OpenSSL's X509_V_ERR number, 0 when trusted.
 
     *depth* is the certificate at fault, 0 the server's own. *store* names where the trust anchors came from.
@@ -183,7 +183,7 @@ class Trust(Struct):
     store: str
 
 
-class Tls(Struct):
+class Tls(Struct, frozen=True, kw_only=True):
     """A finished handshake. *chain* is DER exactly as sent, leaf first; *server_name* the SNI sent, or None."""
 
     version: str
@@ -194,7 +194,7 @@ class Tls(Struct):
     trust: Trust | None
 
 
-class Injection(Struct):
+class Injection(Struct, frozen=True, kw_only=True):
     """What became of a command put behind STARTTLS in the same write, before the handshake.
 
     *executed* is None when it could not be learnt; *reply* is the first line received inside TLS.
@@ -207,7 +207,7 @@ class Injection(Struct):
     trouble: Trouble | None
 
 
-class Legacy(Struct):
+class Legacy(Struct, frozen=True, kw_only=True):
     """What a hello of TLS 1.1 at most met. *version* is what the server took, None when it took none.
 
     *refused* is True only when the server said no: an alert or the end of the connection at the handshake.
@@ -218,7 +218,7 @@ class Legacy(Struct):
     trouble: Trouble | None
 
 
-class Session(Struct):
+class Session(Struct, frozen=True, kw_only=True):
     """One conversation with one port of one address, and the facts that other connections to it added.
 
     *service* is what was expected there. *speaks* is the protocol that answered (``smtp``, ``pop3``,
@@ -250,7 +250,7 @@ class Session(Struct):
     trouble: Trouble | None
 
 
-class Address(Struct):
+class Address(Struct, frozen=True, kw_only=True):
     """An address of a host, its reverse names with their addresses, and a session for each port asked.
 
     *reverse* is None when PTR was not asked; *forward* has two answers (A, AAAA or just the fitting one) per
@@ -263,7 +263,7 @@ class Address(Struct):
     sessions: tuple[Session, ...]
 
 
-class Host(Struct):
+class Host(Struct, frozen=True, kw_only=True):
     """A host by name (or address literal) with the answers for its addresses."""
 
     name: str
@@ -272,7 +272,7 @@ class Host(Struct):
     greeted_as: tuple[Answer, ...]
 
 
-class Domain(Struct):
+class Domain(Struct, frozen=True, kw_only=True):
     """A mail domain: its MX answer, and the address answers of the domain itself when MX gave none."""
 
     name: str
@@ -280,7 +280,7 @@ class Domain(Struct):
     implicit: tuple[Answer, ...]
 
 
-class Target(Struct):
+class Target(Struct, frozen=True, kw_only=True):
     """One thing the user asked about. *domain* is None when a host or an address was given."""
 
     asked: str
@@ -289,7 +289,7 @@ class Target(Struct):
     trouble: Trouble | None
 
 
-class Settings(Struct):
+class Settings(Struct, frozen=True, kw_only=True):
     """How the evidence was gathered, as far as a check may need to know.
 
     *internal_networks* are CIDR ranges that the user declared as reachable here, so that addresses in them are
@@ -304,7 +304,7 @@ class Settings(Struct):
     thorough: bool
 
 
-class Evidence(Struct):
+class Evidence(Struct, frozen=True, kw_only=True):
     """Everything one run saw. *collected_at* is the only "now" that a check may see."""
 
     schema: int
