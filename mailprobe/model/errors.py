@@ -3,6 +3,7 @@
 MailprobeError
 ├── UsageError              what the caller gave cannot be used; the command line exits with 2
 │   └── EvidenceError       a stored evidence file is not what it should be
+├── RecordError             a record or certificate is not what its standard says
 ├── ProtocolError
 │   ├── LocalProtocolError  we tried to send what may not be sent now: our bug
 │   └── RemoteProtocolError the peer broke the protocol beyond what can be tolerated
@@ -24,6 +25,10 @@ class UsageError(MailprobeError):
 
 class EvidenceError(UsageError):
     """A stored evidence file is unreadable, of another schema, or not what the schema says."""
+
+
+class RecordError(MailprobeError):
+    """A record or certificate cannot be read; the text says what is wrong with it."""
 
 
 class ProtocolError(MailprobeError):

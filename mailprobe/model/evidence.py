@@ -169,6 +169,11 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         """Tell whether the keyword was listed."""
         return self.find(keyword) is not None
 
+    def parameters(self, keyword: str) -> tuple[str, ...]:
+        """Give the parameters of every line with that keyword, in upper case."""
+        wanted = keyword.upper()
+        return tuple(text.upper() for item in self.items if item.keyword == wanted for text in item.parameters)
+
 
 class Trust(Struct, frozen=True, kw_only=True):
     """What this machine's trust store said of a chain. *code* is OpenSSL's X509_V_ERR number, 0 when trusted.
