@@ -1,0 +1,1 @@
+"""WORLD: the shared connection layer. `Network` = resolve + connect + fetch, under one deadline."""

@@ -1,0 +1,230 @@
+"""`Network`: the one seam to the world, and the one thing that is handed around.
+
+A lab is reached through the same class with another resolver, trust anchors and port map; nothing in here asks
+whether there is one.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from mailprobe.model.errors import UsageError
+from mailprobe.model.evidence import Answer, Trust
+from mailprobe.model.names import address_family
+from mailprobe.net.dns.question import Question
+from mailprobe.net.dns.servers import Server, parse_resolver
+from mailprobe.net.limits import Limits
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from mailprobe.net.dns.lookup import Lookup
+    from mailprobe.net.stream import Stream
+    from mailprobe.net.trust import TrustStore
+
+CONNECTIONS_PER_PORT = 2
+Result = TypeVar("Result")
+Route = Callable[[str, int], tuple[str, int]]
+
+
+def direct(address: str, port: int) -> tuple[str, int]:
+    """Go where the name says: the route of the real world."""
+    return address, port
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """How a network reaches the world.
+
+    *resolver* as `mailprobe.net.dns.servers.parse_resolver` reads it; *source* the local address to connect
+    from, None for the system's choice; *families* ``(4, 6)`` or one of them; *ca_file* trust anchors in place
+    of the system's; *route* maps an address and port to where they really listen; *internal_networks* are CIDR
+    ranges whose addresses are no mistake here; *ehlo_name* is None for the address literal of each connection.
+    """
+
+    resolver: str = "system"
+    source: str | None = None
+    families: tuple[int, ...] = (4, 6)
+    ca_file: Path | None = None
+    route: Route = direct
+    internal_networks: tuple[str, ...] = ()
+    ehlo_name: str | None = None
+    limits: Limits = Limits()
+
+
+class Network:
+    """Resolve, connect and verify, with one cache, one trust store and one set of limits for a run."""
+
+    def __init__(self, reach: Reach) -> None:
+        """Check what can be checked without sending anything.
+
+        Raises:
+            UsageError: the source address is none or is not of this machine, or the trust anchors cannot be read.
+        """
+        self.reach = reach
+        self.limits = reach.limits
+        self._servers: tuple[Server, ...] | None = None
+        self._answers: dict[Question, Answer] = {}
+        self._pending: dict[Question, asyncio.Future[Answer]] = {}
+        self._slots: dict[tuple[str, int], asyncio.Semaphore] = {}
+        self._trust: TrustStore | None = None
+        if reach.source is not None:
+            _check_source(reach.source)
+        if reach.ca_file is not None and not reach.ca_file.is_file():
+            raise UsageError(f"--ca-file {reach.ca_file}: there is no such file")
+
+    # -- resolve -----------------------------------------------------------------------------------------------
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The resolvers in use.
+
+        Raises:
+            UsageError: the resolver given is none, or the system has none.
+        """
+        if self._servers is None:
+            self._servers = parse_resolver(self.reach.resolver)
+        return self._servers
+
+    async def resolve(self, questions: Iterable[Question]) -> list[Answer]:
+        """Ask all questions side by side, each at most once a run, and give the answers in order.
+
+        A negative answer is an answer. Without a running event loop the sockets block: see `run_blocking`.
+        """
+        wanted = list(questions)
+        missing = [question for question in dict.fromkeys(wanted) if question not in self._answers]
+        if missing:
+            await self._ask(missing)
+        return [self._answers[question] for question in wanted]
+
+    async def _ask(self, questions: list[Question]) -> None:
+        if _loop_is_running():
+            await self._ask_concurrently(questions)
+            return
+        from mailprobe.net.dns import blocking
+
+        answers = blocking.run([self._lookup(question) for question in questions])
+        self._answers.update(zip(questions, answers, strict=True))
+
+    async def _ask_concurrently(self, questions: list[Question]) -> None:
+        import asyncio
+
+        await asyncio.gather(*(self._ask_once(question) for question in questions))
+
+    async def _ask_once(self, question: Question) -> None:
+        """Ask, or wait for whoever is asking the same."""
+        import asyncio
+
+        from mailprobe.net.dns import concurrent
+
+        if question in self._pending:
+            await asyncio.shield(self._pending[question])
+            return
+        ca_file = str(self.reach.ca_file) if self.reach.ca_file else None
+        task = asyncio.ensure_future(concurrent.run(self._lookup(question), ca_file))
+        self._pending[question] = task
+        try:
+            self._answers[question] = await task
+        finally:
+            del self._pending[question]
+
+    def _lookup(self, question: Question) -> Lookup:
+        from mailprobe.net.dns.lookup import lookup
+
+        return lookup(question, self.servers, try_s=self.limits.lookup_try_s, total_s=self.limits.lookup_s)
+
+    @property
+    def needs_loop(self) -> bool:
+        """True when the resolver can only be asked on an event loop."""
+        return any(server.transport != "udp" for server in self.servers)
+
+    # -- connect -----------------------------------------------------------------------------------------------
+
+    async def connect(self, address: str, port: int, limit_s: float) -> Stream:
+        """Connect to a port, when fewer than two connections to it are open.
+
+        Waiting for a free place does not count against *limit_s*; closing the stream frees the place.
+
+        Raises:
+            NetworkError: see `mailprobe.net.stream.open_stream`.
+        """
+        import asyncio
+
+        from mailprobe.net.stream import open_stream
+
+        slot = self._slots.setdefault((address, port), asyncio.Semaphore(CONNECTIONS_PER_PORT))
+        await slot.acquire()
+        try:
+            real_address, real_port = self.reach.route(address, port)
+            return await open_stream(
+                real_address, real_port, source=self.reach.source, limit_s=limit_s, on_close=slot.release
+            )
+        except BaseException:
+            slot.release()
+            raise
+
+    def serves_family(self, address: str) -> bool:
+        """Tell whether the user wants addresses of this family asked."""
+        return address_family(address) in self.reach.families
+
+    def ehlo_name(self, stream: Stream) -> str:
+        """Give the name to introduce ourselves by: the user's, or our address literal (RFC 5321 §4.1.4)."""
+        if self.reach.ehlo_name:
+            return self.reach.ehlo_name
+        address = stream.local_address.partition("%")[0]
+        return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+    # -- verify ------------------------------------------------------------------------------------------------
+
+    def verify(self, chain: tuple[bytes, ...]) -> Trust:
+        """Say what the trust store thinks of a chain, now. See `mailprobe.net.trust.TrustStore.verify`."""
+        from mailprobe.net.trust import TrustStore
+
+        if self._trust is None:
+            self._trust = TrustStore(self.reach.ca_file)
+        return self._trust.verify(chain, self.now())
+
+    def now(self) -> datetime:
+        """The time of day; the only clock that evidence is stamped with."""
+        return datetime.now(UTC)
+
+
+def run_blocking(coroutine: Coroutine[object, object, Result]) -> Result:
+    """Run a coroutine that only resolves, without an event loop: on blocking sockets it never waits for one."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError("the coroutine waits for an event loop")
+
+
+def _loop_is_running() -> bool:
+    """Tell whether an event loop runs, without importing one to find out."""
+    if "asyncio" not in sys.modules:
+        return False
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _check_source(source: str) -> None:
+    family = address_family(source)
+    if family is None:
+        raise UsageError(f"--source {source!r} is no IP address")
+    try:
+        with socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6) as channel:
+            channel.bind((source, 0))
+    except OSError as error:
+        raise UsageError(f"--source {source}: this machine cannot use that address ({error.strerror})") from None
