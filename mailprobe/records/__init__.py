@@ -1,0 +1,1 @@
+"""TEXT: text -> meaning, one file per standard."""

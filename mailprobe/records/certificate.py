@@ -1,0 +1,188 @@
+"""X.509 certificates (RFC 5280): DER -> the facts that mail cares about."""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime
+from ipaddress import ip_address
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
+
+from mailprobe.model.errors import RecordError
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """What a certificate says.
+
+    *names* and *addresses* come from the subject alternative name, *has_san* tells whether there is one at all.
+    *key* is ``RSA``, ``EC``, ``DSA``, ``Ed25519``, ``Ed448`` or the type's own name; *key_bits* 0 where it has no
+    meaning. *signature_hash* is ``sha256`` and the like, empty where the algorithm has none of its own.
+    *purposes* are the extended key usages as dotted OIDs, None when the extension is absent.
+    """
+
+    subject: str
+    issuer: str
+    common_name: str
+    names: tuple[str, ...]
+    addresses: tuple[str, ...]
+    has_san: bool
+    not_before: datetime
+    not_after: datetime
+    key: str
+    key_bits: int
+    signature_hash: str
+    serial: int
+    sha256: str
+    is_ca: bool
+    purposes: tuple[str, ...] | None
+    issuer_urls: tuple[str, ...]
+    subject_der: bytes
+    issuer_der: bytes
+
+    @property
+    def self_issued(self) -> bool:
+        """True when subject and issuer are the same name."""
+        return self.subject_der == self.issuer_der
+
+    @property
+    def for_servers(self) -> bool:
+        """True when the extended key usage lets a server use it (RFC 5280 §4.2.1.12)."""
+        allowed = {
+            ExtendedKeyUsageOID.SERVER_AUTH.dotted_string,
+            ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE.dotted_string,
+        }
+        return self.purposes is None or bool(allowed & set(self.purposes))
+
+    def lifetime_days(self) -> float:
+        """Give the days from its first to its last moment."""
+        return (self.not_after - self.not_before).total_seconds() / 86_400
+
+    def days_left(self, now: datetime) -> float:
+        """Give the days until it expires; negative afterwards."""
+        return (self.not_after - now).total_seconds() / 86_400
+
+
+@functools.lru_cache(maxsize=4_096)
+def read(der: bytes) -> Certificate:
+    """Read a certificate.
+
+    Raises:
+        RecordError: the octets are no certificate, or one that breaks RFC 5280 beyond reading.
+    """
+    try:
+        return _read(x509.load_der_x509_certificate(der))
+    except (ValueError, TypeError, x509.UnsupportedGeneralNameType, x509.DuplicateExtension) as error:
+        raise RecordError(f"the certificate cannot be read: {error}") from None
+
+
+def _read(certificate: x509.Certificate) -> Certificate:
+    names, addresses, has_san = _alternative_names(certificate)
+    key, bits = _key(certificate)
+    return Certificate(
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        common_name=_common_name(certificate.subject),
+        names=names,
+        addresses=addresses,
+        has_san=has_san,
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        key=key,
+        key_bits=bits,
+        signature_hash=_signature_hash(certificate),
+        serial=certificate.serial_number,
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        is_ca=_is_ca(certificate),
+        purposes=_purposes(certificate),
+        issuer_urls=_issuer_urls(certificate),
+        subject_der=certificate.subject.public_bytes(),
+        issuer_der=certificate.issuer.public_bytes(),
+    )
+
+
+def _alternative_names(certificate: x509.Certificate) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return (), (), False
+    names = tuple(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+    addresses = tuple(str(address) for address in extension.value.get_values_for_type(x509.IPAddress))
+    return names, addresses, True
+
+
+def _common_name(name: x509.Name) -> str:
+    found = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[-1].value) if found else ""
+
+
+def _key(certificate: x509.Certificate) -> tuple[str, int]:
+    try:
+        key = certificate.public_key()
+    except (ValueError, NotImplementedError) as error:
+        return type(error).__name__, 0
+    if isinstance(key, rsa.RSAPublicKey):
+        return "RSA", key.key_size
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return "EC", key.key_size
+    if isinstance(key, dsa.DSAPublicKey):
+        return "DSA", key.key_size
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return "Ed25519", 0
+    if isinstance(key, ed448.Ed448PublicKey):
+        return "Ed448", 0
+    key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return type(key).__name__.removesuffix("PublicKey"), 0
+
+
+def _signature_hash(certificate: x509.Certificate) -> str:
+    algorithm = certificate.signature_hash_algorithm
+    return algorithm.name if algorithm is not None else ""
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _purposes(certificate: x509.Certificate) -> tuple[str, ...] | None:
+    try:
+        extension = certificate.extensions.get_extension_for_oid(ExtensionOID.EXTENDED_KEY_USAGE)
+    except x509.ExtensionNotFound:
+        return None
+    assert isinstance(extension.value, x509.ExtendedKeyUsage)
+    return tuple(purpose.dotted_string for purpose in extension.value)
+
+
+def _issuer_urls(certificate: x509.Certificate) -> tuple[str, ...]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
+    except x509.ExtensionNotFound:
+        return ()
+    ours = x509.oid.AuthorityInformationAccessOID.CA_ISSUERS
+    found = (item for item in extension.value if item.access_method == ours)
+    return tuple(str(item.access_location.value) for item in found)
+
+
+def names_host(certificate: Certificate, host: str) -> bool:
+    """Tell whether a certificate is for a host (RFC 9525 §6.3).
+
+    Only the subject alternative name counts, never the common name. A wildcard stands for exactly one whole label,
+    the first. An address must be there as an address.
+    """
+    try:
+        return str(ip_address(host)) in certificate.addresses
+    except ValueError:
+        wanted = host.lower().removesuffix(".").split(".")
+    return any(_matches(pattern.removesuffix(".").split("."), wanted) for pattern in certificate.names)
+
+
+def _matches(pattern: list[str], wanted: list[str]) -> bool:
+    if len(pattern) != len(wanted) or pattern[1:] != wanted[1:]:
+        return False
+    return pattern[0] == wanted[0] or (pattern[0] == "*" and len(pattern) > 2)
