@@ -1,0 +1,1 @@
+"""ASK: drives protocols over a Network and writes evidence."""
