@@ -1,0 +1,462 @@
+"""Certificates: names, dates, chain, trust, keys.
+
+Mail users' programs verify, so faults on their ports are errors. Between servers TLS is opportunistic (RFC 7435):
+most senders do not verify, and the same faults on port 25 are warnings, under ids of their own.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from mailprobe.checks.registry import Scene, check, fail, not_applicable, ok, verdict
+from mailprobe.checks.undecided import conversation_undecided
+from mailprobe.model.errors import RecordError
+from mailprobe.model.evidence import Host, Session, Tls
+from mailprobe.model.finding import Judgement, Severity
+from mailprobe.model.ports import Role, Service
+from mailprobe.records.certificate import Certificate, names_host, read
+
+EXPIRES_SOON_DAYS = 20.0
+LIFETIME_LIMIT_DAYS = 398.5  # CA/Browser Forum Baseline Requirements §6.3.2, from 2020 on
+RSA_BITS = 2_048  # RFC 9325 §4.5
+EC_BITS = 224
+_WEAK_HASHES = {"md5", "sha1", "md2", "md4"}
+# OpenSSL's X509_V_ERR numbers.
+_EXPIRED, _SELF_SIGNED_LEAF, _UNTRUSTED_ROOT = {9, 10}, 18, 19
+_ISSUER_MISSING = {2, 20, 21}
+
+
+def _leaf(session: Session) -> Certificate | Judgement:
+    """Give the server's own certificate, or the judgement that there is none to judge."""
+    if session.tls is None:
+        return conversation_undecided(session)
+    if not session.tls.chain:
+        return not_applicable("the suite is anonymous: no certificate was sent")
+    try:
+        return read(session.tls.chain[0])
+    except RecordError as error:
+        return fail(str(error))
+
+
+def _is_relay(session: Session) -> bool:
+    return Service(session.service).role is Role.RELAY
+
+
+def _leaf_for(session: Session, *, relay: bool) -> Certificate | Judgement:
+    """As `_leaf`, for the checks that weigh differently on port 25."""
+    if _is_relay(session) != relay:
+        return not_applicable("another check speaks of this port")
+    return _leaf(session)
+
+
+@check(
+    id="certificate-expired",
+    claim="The certificate has not expired",
+    severity=Severity.ERROR,
+    source="RFC 5280 §4.1.2.5",
+    advice="Renew it; if it was renewed, reload the mail services: they still hold the old one.",
+)
+def certificate_expired(session: Session, scene: Scene) -> Judgement:
+    """Mail programs refuse it or ask the user to look away; and whoever looks away once does so again."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    days = leaf.days_left(scene.now)
+    return verdict(
+        days >= 0,
+        f"until {leaf.not_after:%Y-%m-%d}",
+        f"expired {-days:.0f} days ago, on {leaf.not_after:%Y-%m-%d}",
+        leaf.subject,
+    )
+
+
+@check(
+    id="certificate-not-yet-valid",
+    claim="The certificate is already valid",
+    severity=Severity.ERROR,
+    source="RFC 5280 §4.1.2.5",
+    advice="Set the clock of the machine that issued it, and of the server; then issue the certificate again.",
+)
+def certificate_not_yet_valid(session: Session, scene: Scene) -> Judgement:
+    """A certificate of the future is as bad as one of the past, and mostly a sign of a wrong clock."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    return verdict(
+        leaf.not_before <= scene.now,
+        f"since {leaf.not_before:%Y-%m-%d}",
+        f"valid only from {leaf.not_before:%Y-%m-%d %H:%M} UTC",
+        leaf.subject,
+    )
+
+
+@check(
+    id="certificate-expires-soon",
+    claim="The certificate is renewed in time",
+    severity=Severity.WARNING,
+    source="practice: renew when a third of the lifetime is left",
+    advice="See why automatic renewal did not run, and that it reloads the mail services afterwards.",
+)
+def certificate_expires_soon(session: Session, scene: Scene) -> Judgement:
+    """Renewal should have happened by now; something is stuck."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    days = leaf.days_left(scene.now)
+    if days < 0:
+        return not_applicable("it has expired")
+    limit = min(EXPIRES_SOON_DAYS, leaf.lifetime_days() / 3)
+    return verdict(
+        days >= limit, f"{days:.0f} days left", f"only {days:.0f} days left of {leaf.lifetime_days():.0f}", leaf.subject
+    )
+
+
+@check(
+    id="certificate-lifetime",
+    claim="The certificate lives no longer than public ones may",
+    severity=Severity.INFO,
+    source="CA/Browser Forum Baseline Requirements §6.3.2",
+    advice="Issue certificates for a year at most, and renew them by a program.",
+)
+def certificate_lifetime(session: Session) -> Judgement:
+    """Some clients refuse long-lived certificates; and what is renewed by hand every ten years is forgotten."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    days = leaf.lifetime_days()
+    return verdict(days <= LIFETIME_LIMIT_DAYS, f"{days:.0f} days", f"valid for {days:.0f} days", leaf.subject)
+
+
+def _named(session: Session, *, relay: bool) -> Judgement:
+    leaf = _leaf_for(session, relay=relay)
+    if isinstance(leaf, Judgement):
+        return leaf
+    if not leaf.has_san:
+        return not_applicable("it has no alternative name at all")
+    names = ", ".join((*leaf.names, *leaf.addresses)[:6]) or "nobody"
+    return verdict(
+        names_host(leaf, session.host), f"names {session.host}", f"it is for {names}, not for {session.host}", names
+    )
+
+
+_NAME_ADVICE = "Get a certificate that names this host, or use the name that is in the certificate."
+
+
+@check(
+    id="certificate-name",
+    claim="The certificate names the host",
+    severity=Severity.ERROR,
+    source="RFC 9525 §6; RFC 8314 §3; RFC 7817 §3",
+    advice=_NAME_ADVICE,
+)
+def certificate_name(session: Session) -> Judgement:
+    """Mail programs compare the name they were configured with; with another name they warn or refuse."""
+    return _named(session, relay=False)
+
+
+@check(
+    id="relay-certificate-name",
+    claim="The certificate on port 25 names the exchanger",
+    severity=Severity.WARNING,
+    source="RFC 8461 §4.1; RFC 7672 §3.2.3",
+    advice=_NAME_ADVICE,
+)
+def relay_certificate_name(session: Session) -> Judgement:
+    """Most servers do not look, those that follow MTA-STS do, and then deliver nothing."""
+    return _named(session, relay=True)
+
+
+@check(
+    id="certificate-san",
+    claim="The name stands in the subject alternative name",
+    severity=Severity.ERROR,
+    source="RFC 9525 §6.1 and §7.1",
+    advice="Issue the certificate again with a subjectAltName of type DNS.",
+)
+def certificate_san(session: Session) -> Judgement:
+    """Clients stopped reading the common name years ago; a certificate with nothing else matches no host."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    found = ", ".join((*leaf.names, *leaf.addresses)[:6])
+    return verdict(leaf.has_san, found, f"there is only the common name {leaf.common_name!r}", leaf.subject)
+
+
+def _self_signed(session: Session, *, relay: bool) -> Judgement:
+    leaf = _leaf_for(session, relay=relay)
+    if isinstance(leaf, Judgement):
+        return leaf
+    assert session.tls is not None
+    trust = session.tls.trust
+    alone = trust is not None and (trust.code == _SELF_SIGNED_LEAF or (leaf.self_issued and not trust.trusted))
+    return verdict(not alone, f"issued by {leaf.issuer}", f"{leaf.subject} vouches for itself", leaf.subject)
+
+
+_SELF_SIGNED_ADVICE = "Get a certificate from a public authority (ACME costs nothing), or from your own, with its root given to all clients."
+
+
+@check(
+    id="certificate-self-signed",
+    claim="The certificate is not self-signed",
+    severity=Severity.ERROR,
+    source="RFC 5280 §6.1; RFC 8314 §3",
+    advice=_SELF_SIGNED_ADVICE,
+)
+def certificate_self_signed(session: Session) -> Judgement:
+    """It proves nothing: anybody in between can make one just like it."""
+    return _self_signed(session, relay=False)
+
+
+@check(
+    id="relay-certificate-self-signed",
+    claim="The certificate on port 25 is not self-signed",
+    severity=Severity.WARNING,
+    source="RFC 7435 §3; RFC 8461 §4.2",
+    advice=_SELF_SIGNED_ADVICE,
+)
+def relay_certificate_self_signed(session: Session) -> Judgement:
+    """Opportunistic senders take it, senders that follow MTA-STS do not; with DANE it is fine."""
+    return _self_signed(session, relay=True)
+
+
+def _complete(session: Session, *, relay: bool) -> Judgement:
+    leaf = _leaf_for(session, relay=relay)
+    if isinstance(leaf, Judgement):
+        return leaf
+    assert session.tls is not None
+    trust = session.tls.trust
+    if trust is None or trust.code == _SELF_SIGNED_LEAF:
+        return not_applicable("there is no chain")
+    sent = len(session.tls.chain)
+    lacking = trust.code in _ISSUER_MISSING and sent == 1
+    return verdict(
+        not lacking,
+        f"{sent} certificates",
+        f"one certificate was sent, and its issuer is missing: {leaf.issuer}",
+        leaf.issuer,
+    )
+
+
+_COMPLETE_ADVICE = (
+    "Serve the leaf with its intermediates, leaf first: fullchain.pem, not cert.pem. Then reload the service."
+)
+
+
+@check(
+    id="certificate-chain-complete",
+    claim="The intermediate certificates are sent along",
+    severity=Severity.ERROR,
+    source="RFC 8446 §4.4.2; RFC 5246 §7.4.2",
+    advice=_COMPLETE_ADVICE,
+)
+def certificate_chain_complete(session: Session) -> Judgement:
+    """Browsers fetch what is missing, mail programs do not: to them the certificate comes from nobody they know."""
+    return _complete(session, relay=False)
+
+
+@check(
+    id="relay-certificate-chain-complete",
+    claim="Port 25 sends its intermediate certificates along",
+    severity=Severity.WARNING,
+    source="RFC 8446 §4.4.2; RFC 8461 §4.2",
+    advice=_COMPLETE_ADVICE,
+)
+def relay_certificate_chain_complete(session: Session) -> Judgement:
+    """Senders that verify cannot, and send nothing."""
+    return _complete(session, relay=True)
+
+
+@check(
+    id="certificate-chain-order",
+    claim="Each certificate is followed by its issuer's",
+    severity=Severity.WARNING,
+    source="RFC 5246 §7.4.2; RFC 8446 §4.4.2",
+    advice="Put the leaf first, then the certificate that issued it, and so on; leave out what does not belong.",
+)
+def certificate_chain_order(session: Session) -> Judgement:
+    """TLS 1.3 tolerates disorder, TLS 1.2 does not, and some clients take the first certificate for the leaf anyway."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    assert session.tls is not None
+    try:
+        chain = [read(der) for der in session.tls.chain]
+    except RecordError as error:
+        return fail(str(error))
+    for below, above in pairwise(chain):
+        if below.issuer_der != above.subject_der:
+            return fail(f"after {below.subject} comes {above.subject}, which did not issue it", above.subject)
+    return ok(f"{len(chain)} certificates in order")
+
+
+def _trusted(session: Session, *, relay: bool) -> Judgement:
+    leaf = _leaf_for(session, relay=relay)
+    if isinstance(leaf, Judgement):
+        return leaf
+    assert session.tls is not None
+    trust = session.tls.trust
+    if trust is None:
+        return not_applicable("the trust store was not asked")
+    if trust.code in _EXPIRED or trust.code == _SELF_SIGNED_LEAF:
+        return not_applicable("another check speaks of it")
+    if trust.code in _ISSUER_MISSING and len(session.tls.chain) == 1:
+        return not_applicable("the chain is incomplete")
+    top = read(session.tls.chain[-1])
+    return verdict(
+        trust.trusted, f"trusted ({trust.store})", f"{trust.reason}: the chain ends at {top.issuer}", top.issuer
+    )
+
+
+_TRUST_ADVICE = (
+    "Use a certificate of an authority that clients know, or give its root to all of them (and here: --ca-file)."
+)
+
+
+@check(
+    id="certificate-trusted",
+    claim="The chain ends at an authority that this machine trusts",
+    severity=Severity.ERROR,
+    source="RFC 5280 §6; RFC 8314 §3",
+    advice=_TRUST_ADVICE,
+)
+def certificate_trusted(session: Session) -> Judgement:
+    """A certificate from an unknown authority is worth no more than a self-signed one."""
+    return _trusted(session, relay=False)
+
+
+@check(
+    id="relay-certificate-trusted",
+    claim="The chain on port 25 ends at an authority that this machine trusts",
+    severity=Severity.WARNING,
+    source="RFC 8461 §4.2",
+    advice=_TRUST_ADVICE,
+)
+def relay_certificate_trusted(session: Session) -> Judgement:
+    """Senders that follow MTA-STS deliver nothing to such a server."""
+    return _trusted(session, relay=True)
+
+
+@check(
+    id="certificate-key",
+    claim="The key is long enough",
+    severity=Severity.ERROR,
+    source="RFC 9325 §4.5",
+    advice="Make a new key: EC P-256, or RSA with 2048 bits or more.",
+)
+def certificate_key(session: Session) -> Judgement:
+    """Shorter keys are refused by current software and can be broken by those who try."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    seen = f"{leaf.key} {leaf.key_bits or ''}".strip()
+    least = {"RSA": RSA_BITS, "DSA": RSA_BITS, "EC": EC_BITS}.get(leaf.key, 0)
+    return verdict(leaf.key_bits >= least, seen, f"{seen} is too short; {least} is the least", seen)
+
+
+@check(
+    id="certificate-signature",
+    claim="The signatures do not rest on MD5 or SHA-1",
+    severity=Severity.ERROR,
+    source="RFC 9155; RFC 9325 §4.1",
+    advice="Have the certificate issued again with SHA-256 or better.",
+)
+def certificate_signature(session: Session) -> Judgement:
+    """Such signatures can be forged; OpenSSL 3 refuses them at its default level."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    assert session.tls is not None
+    try:
+        chain = [read(der) for der in session.tls.chain]
+    except RecordError as error:
+        return fail(str(error))
+    # A root's signature on itself proves nothing and is not looked at by anybody.
+    signed = [certificate for certificate in chain if not certificate.self_issued or certificate is chain[0]]
+    weak = next((item for item in signed if item.signature_hash in _WEAK_HASHES), None)
+    seen = leaf.signature_hash or leaf.key
+    return verdict(
+        weak is None, seen, f"{weak.subject if weak else ''} is signed with {weak.signature_hash if weak else ''}"
+    )
+
+
+@check(
+    id="certificate-purpose",
+    claim="The certificate is meant for servers",
+    severity=Severity.ERROR,
+    source="RFC 5280 §4.2.1.9 and §4.2.1.12",
+    advice="Issue it as a server certificate: serverAuth in the extended key usage, and no authority of its own.",
+)
+def certificate_purpose(session: Session) -> Judgement:
+    """Clients refuse a certificate that is for something else, and one that could issue others is a danger."""
+    leaf = _leaf(session)
+    if isinstance(leaf, Judgement):
+        return leaf
+    if not leaf.for_servers:
+        return fail(f"the extended key usage allows {', '.join(leaf.purposes or ())}, not serverAuth", leaf.subject)
+    if leaf.is_ca and not leaf.self_issued:
+        return fail("the server uses an authority's certificate as its own", leaf.subject)
+    return ok("for servers")
+
+
+def _certificate_id(tls: Tls) -> str:
+    return read(tls.chain[0]).sha256
+
+
+@check(
+    id="certificate-without-sni",
+    claim="Clients without SNI get the same certificate",
+    severity=Severity.WARNING,
+    source="RFC 6066 §3; RFC 7672 §8.1; practice",
+    advice="Make this host's certificate the default of the service.",
+)
+def certificate_without_sni(session: Session) -> Judgement:
+    """Many mail servers send no server name when they connect; they get the default certificate, or none."""
+    if session.tls is None:
+        return conversation_undecided(session)
+    if session.tls.server_name is None or not session.tls.chain:
+        return not_applicable("no server name was sent in the first place")
+    if session.nameless is None:
+        trouble = session.nameless_trouble
+        if trouble is None or trouble.stage.value != "handshake":
+            return not_applicable("not asked, or the second connection was not let in")
+        return fail(f"without a server name the handshake fails: {trouble.detail}")
+    if not session.nameless.chain:
+        return fail("without a server name no certificate is sent")
+    try:
+        same = _certificate_id(session.tls) == _certificate_id(session.nameless)
+        other = read(session.nameless.chain[0])
+    except RecordError as error:
+        return fail(str(error))
+    named = names_host(other, session.host)  # a second certificate for the same host, RSA beside EC, is no fault
+    return verdict(
+        same or named, "the same", f"without a server name the certificate is {other.subject}", other.subject
+    )
+
+
+@check(
+    id="certificate-same-everywhere",
+    claim="All ports and addresses of the host serve the same certificate",
+    severity=Severity.WARNING,
+    source="practice",
+    advice="Reload the services that still hold the old certificate, and let renewal reload all of them.",
+)
+def certificate_same_everywhere(host: Host) -> Judgement:
+    """Different certificates on one host mostly mean that one service was not reloaded after renewal."""
+    served: dict[str, list[str]] = {}
+    subjects: dict[str, Certificate] = {}
+    for address in host.addresses:
+        for session in address.sessions:
+            if session.tls is None or not session.tls.chain:
+                continue
+            try:
+                certificate = read(session.tls.chain[0])
+            except RecordError:
+                continue
+            served.setdefault(certificate.sha256, []).append(f"{address.address}:{session.port}")
+            subjects[certificate.sha256] = certificate
+    if not served:
+        return not_applicable("no certificate was seen")
+    if len(served) == 1:
+        return ok(f"one certificate on {sum(map(len, served.values()))} ports")
+    groups = (f"{', '.join(where)} until {subjects[key].not_after:%Y-%m-%d}" for key, where in served.items())
+    return fail(f"{len(served)} certificates: {'; '.join(groups)}", min(served.values(), key=len)[0])
