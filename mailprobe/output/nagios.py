@@ -1,0 +1,116 @@
+"""The output of a monitoring plugin: a status line with performance data, then the details.
+
+The form is that of the Monitoring Plugins Development Guidelines, read by Nagios, Icinga, Naemon and Checkmk.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from mailprobe.model.finding import Finding, Severity, Verdict
+from mailprobe.model.view import Report, reachability
+from mailprobe.output.counts import Counts, count, of_target, open_question
+from mailprobe.output.widths import width_of
+from mailprobe.output.words import clean, in_trouble, plural
+
+_LINE = 79  # the guidelines want less than 80 characters
+
+
+class State(IntEnum):
+    """Exit statuses of plugins."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+_WORSE = (State.OK, State.UNKNOWN, State.WARNING, State.CRITICAL)
+
+
+def nagios(report: Report) -> tuple[str, State]:
+    """Give the text of the plugin and its exit status.
+
+    Errors are critical; what could not be decided is UNKNOWN unless something worse was found. A notice
+    changes nothing.
+    """
+    wrong = [finding for finding in report.findings if _state(finding) is not State.OK]
+    wrong.sort(key=lambda finding: -_WORSE.index(_state(finding)))
+    states = [_state(finding) for finding in wrong]
+    states += [State.UNKNOWN for target in report.targets if target.trouble]
+    state = max(states, key=_WORSE.index, default=State.OK if report.findings else State.UNKNOWN)
+    lines = [f"{_status_line(report, wrong, state)} | {' '.join(_performance(report))}"]
+    lines += [_text(f"{_state(each).name}: {each.check} at {each.where}: {_told(each)}") for each in wrong]
+    lines += [
+        _text(f"UNKNOWN: {each.asked}: {in_trouble(each.trouble)}") for each in report.targets if each.trouble
+    ]
+    return "\n".join(lines) + "\n", state
+
+
+def _state(finding: Finding) -> State:
+    if finding.severity is Severity.INFO:
+        return State.OK
+    if finding.verdict is Verdict.FAIL:
+        return State.CRITICAL if finding.severity is Severity.ERROR else State.WARNING
+    return State.UNKNOWN if open_question(finding) else State.OK
+
+
+def _status_line(report: Report, wrong: list[Finding], state: State) -> str:
+    asked = [target.asked for target in report.targets]
+    names = asked[0] if len(asked) == 1 else f"{len(asked)} targets"
+    worst = ", ".join(dict.fromkeys(finding.check for finding in wrong))
+    line = _text(f"MAILPROBE {state.name} - {names}: {_sentence(report)}{worst and ': ' + worst}")
+    return line if width_of(line) <= _LINE else line[: _LINE - 3] + "..."
+
+
+def _sentence(report: Report) -> str:
+    counts = count(report.findings)
+    open_ones = counts.undecided + counts.broken
+    said = [
+        plural(counts.errors, "error") if counts.errors else "",
+        plural(counts.warnings, "warning") if counts.warnings else "",
+        f"{open_ones} undecided" if open_ones else "",
+    ]
+    return ", ".join(part for part in said if part) or (
+        f"{counts.passed} passed" if report.findings else "nothing was checked"
+    )
+
+
+def _told(finding: Finding) -> str:
+    cause = f" ({finding.cause.value})" if finding.cause else ""
+    return f"{finding.detail or finding.claim}{cause}"
+
+
+def _text(text: str) -> str:
+    """Keep text on one line and free of the bar that begins performance data."""
+    return clean(text).replace("|", " ")
+
+
+def _performance(report: Report) -> list[str]:
+    several = len(report.targets) > 1
+    data = []
+    for target in report.targets:
+        prefix = f"{target.asked} " if several else ""
+        data += _totals(prefix, count(of_target(report, target.asked)))
+    for view in report.sessions:
+        session = view.session
+        place = f"{session.port} {session.address}" + (f" {session.host} {view.target}" if several else "")
+        if reachability(session) == "open" and session.timings:
+            data.append(_datum(f"time {place}", f"{sum(session.timings.values()) / 1000:.6f}s", minimum="0"))
+        if view.certificate and view.certificate.days_left is not None:
+            data.append(_datum(f"days {place}", f"{view.certificate.days_left}"))
+    return list({datum.partition("=")[0]: datum for datum in data}.values())
+
+
+def _totals(prefix: str, counts: Counts) -> list[str]:
+    return [
+        _datum(f"{prefix}errors", f"{counts.errors}", critical="0", minimum="0"),
+        _datum(f"{prefix}warnings", f"{counts.warnings}", warning="0", minimum="0"),
+        _datum(f"{prefix}undecided", f"{counts.undecided + counts.broken}", minimum="0"),
+        _datum(f"{prefix}passed", f"{counts.passed}", minimum="0"),
+    ]
+
+
+def _datum(label: str, value: str, warning: str = "", critical: str = "", minimum: str = "") -> str:
+    quoted = _text(label).replace("=", "_").replace("'", "''")
+    return f"'{quoted}'={value};{warning};{critical};{minimum};"
