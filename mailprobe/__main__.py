@@ -1,0 +1,5 @@
+"""`python -m mailprobe` is `mailprobe`."""
+
+from mailprobe.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""FLAGS: click commands; the one room that prints and exits."""

@@ -1,0 +1,53 @@
+"""Where the command begins and ends: every way out has an exit status and at most one line on stderr.
+
+0 all well · 1 a finding at or above --fail-on · 2 wrong usage · 3 could not be decided · 130 interrupted ·
+141 stdout was closed. With ``--format nagios`` the Nagios plugin statuses instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT
+STDOUT_CLOSED = 141  # 128 + SIGPIPE
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        status = _run()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = _say("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _say("stdout was closed before everything was written", STDOUT_CLOSED)
+    sys.exit(status)
+
+
+def _run() -> int:
+    import click
+
+    from mailprobe.cli.commands import cli
+    from mailprobe.model.errors import UsageError
+
+    try:
+        result = cli.main(prog_name="mailprobe", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except UsageError as error:
+        return _say(str(error), USAGE)
+
+
+def _say(text: str, status: int) -> int:
+    print(f"mailprobe: {text}", file=sys.stderr)
+    return status

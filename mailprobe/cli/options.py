@@ -1,0 +1,218 @@
+"""Options that several commands share, and the network they describe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mailprobe.model.errors import UsageError
+from mailprobe.model.labfile import LabFile, read_lab_file
+from mailprobe.model.names import domain_name, is_address
+from mailprobe.net.limits import Limits
+from mailprobe.net.network import Network, Reach, Route
+
+if TYPE_CHECKING:
+    from mailprobe.lab.world import Lab
+    from mailprobe.output.style import Style
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+WIDTH = 80
+
+_NETWORK_OPTIONS = (
+    click.option("--lab", is_flag=True, help="Ask the loopback lab instead of the world; no network is used."),
+    click.option(
+        "--resolver",
+        default="system",
+        metavar="WHERE",
+        help="Resolver to ask: system, 127.0.0.1:5353, tls://dns.example or https://dns.example/dns-query.",
+    ),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Longest time for one target (default 60)."),
+    click.option("--source", metavar="ADDRESS", help="Local address to connect from."),
+    click.option("-4", "four", is_flag=True, help="Use IPv4 only."),
+    click.option("-6", "six", is_flag=True, help="Use IPv6 only."),
+)
+_SESSION_OPTIONS = (
+    click.option(
+        "--ehlo",
+        metavar="NAME",
+        help="Name to introduce ourselves by; by default the address literal of the connection.",
+    ),
+    click.option(
+        "--ca-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Trust these CA certificates (PEM), no others.",
+    ),
+    click.option(
+        "--internal-net", multiple=True, metavar="CIDR", help="Addresses in this range are meant to be used here."
+    ),
+)
+
+
+def network_options(command: Command) -> Command:
+    """Add the options that say how to reach the world."""
+    return _add(_NETWORK_OPTIONS, command)
+
+
+def session_options(command: Command) -> Command:
+    """Add the options of commands that talk to mail servers."""
+    return _add(_SESSION_OPTIONS, command)
+
+
+def _add(options: tuple[Callable[[Any], Any], ...], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def format_option(*formats: str) -> Callable[[Command], Command]:
+    """Add ``--format`` with these choices, the first the default."""
+    return click.option("--format", "form", type=click.Choice(formats), default=formats[0], help="Form of the output.")
+
+
+@contextmanager
+def open_network(
+    *,
+    lab: bool,
+    resolver: str,
+    timeout: float | None,
+    source: str | None,
+    four: bool,
+    six: bool,
+    ehlo: str | None = None,
+    ca_file: Path | None = None,
+    internal_net: tuple[str, ...] = (),
+) -> Iterator[Network]:
+    """Give the network that the options describe: the world, the lab in this process, or one that runs elsewhere.
+
+    Raises:
+        UsageError: an option that cannot be.
+    """
+    reach = Reach(
+        resolver=resolver,
+        source=source,
+        families=_families(four, six),
+        ca_file=ca_file,
+        internal_networks=_networks(internal_net),
+        ehlo_name=_ehlo_name(ehlo),
+        limits=_limits(timeout),
+    )
+    if lab:
+        with _running_lab() as running:
+            yield Network(_in_lab(reach, running.resolver, running.ca_file, running.internal_networks, running.route))
+        return
+    file = os.environ.get("MAILPROBE_LAB")
+    if file:
+        found = read_lab_file(Path(file))
+        yield Network(_in_lab(reach, found.resolver, Path(found.ca_file), found.internal_networks, _route(found)))
+        return
+    yield Network(reach)
+
+
+@contextmanager
+def _running_lab() -> Iterator[Lab]:
+    from mailprobe.lab.world import Lab
+
+    lab = Lab()
+    try:
+        lab.start()
+    except OSError as error:
+        raise UsageError(f"the lab cannot start: {error}") from None
+    try:
+        yield lab
+    finally:
+        lab.stop()
+
+
+def _in_lab(reach: Reach, resolver: str, ca_file: Path, networks: tuple[str, ...], route: Route) -> Reach:
+    """Point a reach at a lab; what the user said himself stays."""
+    return Reach(
+        resolver=resolver if reach.resolver == "system" else reach.resolver,
+        source=reach.source,
+        families=reach.families,
+        ca_file=reach.ca_file or ca_file,
+        route=route,
+        internal_networks=(*networks, *reach.internal_networks),
+        ehlo_name=reach.ehlo_name,
+        limits=reach.limits,
+    )
+
+
+def _route(lab: LabFile) -> Route:
+    def route(address: str, port: int) -> tuple[str, int]:
+        where, _, number = lab.ports.get(f"{address}:{port}", f"{address}:{port}").rpartition(":")
+        return where, int(number)
+
+    return route
+
+
+def _families(four: bool, six: bool) -> tuple[int, ...]:
+    if four and six:
+        raise UsageError("-4 and -6 exclude each other; without either both families are used")
+    return (4,) if four else (6,) if six else (4, 6)
+
+
+def _limits(timeout: float | None) -> Limits:
+    if timeout is None:
+        return Limits()
+    if not 0 < timeout <= 3_600:
+        raise UsageError(f"--timeout {timeout:g}: a number of seconds above 0, 3600 at most, is needed")
+    return Limits.within(timeout)
+
+
+def _networks(ranges: tuple[str, ...]) -> tuple[str, ...]:
+    from ipaddress import ip_network
+
+    for text in ranges:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise UsageError(f"--internal-net {text!r} is no range; write for example 10.0.0.0/8") from None
+    return ranges
+
+
+def _ehlo_name(text: str | None) -> str | None:
+    """Check the name for EHLO: a host name or an address literal (RFC 5321 §4.1.1.1)."""
+    if text is None:
+        return None
+    inner = text[1:-1].removeprefix("IPv6:") if text.startswith("[") and text.endswith("]") else None
+    if inner is not None:
+        if not is_address(inner):
+            raise UsageError(f"--ehlo {text!r} is no address literal; write [192.0.2.1] or [IPv6:2001:db8::1]")
+        return text
+    if is_address(text):
+        raise UsageError(f"--ehlo {text}: an address goes in brackets: [{text}]")
+    return domain_name(text)
+
+
+def style() -> Style:
+    """Give colour only to a person at a terminal who did not decline it (NO_COLOR)."""
+    from mailprobe.output.style import Style
+
+    return Style(colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb")
+
+
+def width() -> int:
+    """Give the columns to write in: the terminal's, or 80 where there is none."""
+    import shutil
+
+    return max(40, shutil.get_terminal_size((WIDTH, 24)).columns) if sys.stdout.isatty() else WIDTH
+
+
+def put(text: str) -> None:
+    """Write to stdout, which is for data."""
+    try:
+        sys.stdout.write(text if not text or text.endswith("\n") else f"{text}\n")
+    except UnicodeEncodeError:
+        sys.stdout.write(text.encode("ascii", "backslashreplace").decode("ascii"))
+
+
+def say(text: str) -> None:
+    """Write to stderr, which is for talk."""
+    print(text, file=sys.stderr)

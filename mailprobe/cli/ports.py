@@ -1,0 +1,70 @@
+"""`mailprobe ports`: the mail ports of a host at a glance."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from mailprobe import __version__
+from mailprobe.cli.options import format_option, network_options, open_network, put, say, session_options, style, width
+from mailprobe.cli.views import session_views
+from mailprobe.collect.targets import GLANCE, collect, parse_target
+from mailprobe.model.evidence import Evidence, Status, Target
+from mailprobe.model.ports import SEVEN_PORTS, parse_ports
+from mailprobe.model.view import SessionView, reachability
+
+FAILED, UNDECIDED = 1, 3
+
+
+@click.command()
+@click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
+@click.option("--ports", "listed", metavar="LIST", help="Ports to ask, such as 25,2525:smtp,4190. Default: the seven.")
+@format_option("table", "json", "jsonl", "prometheus")
+@network_options
+@session_options
+def ports(hosts: tuple[str, ...], listed: str | None, form: str, **network: Any) -> int:
+    """Show the mail ports of HOST: open or not, what they speak, TLS and certificate.
+
+    One row per port and address. HOST is a name or an address, with :PORT for a single port; MX records are not
+    followed (`mailprobe check` does). Exit status: 0 a port is open on every host, 1 all refuse or the
+    name does not exist, 3 it could not be decided.
+    """
+    chosen = parse_ports(listed) if listed is not None else SEVEN_PORTS
+    wishes = [parse_target(host, chosen, follow_mx=False) for host in hosts]
+    with open_network(**network) as net:
+        evidence = asyncio.run(collect(net, wishes, GLANCE))
+    views = session_views(evidence)
+    _show(evidence, views, form)
+    for target in evidence.targets:
+        if target.trouble is not None:
+            say(f"mailprobe: {target.asked}: no address to ask; {target.trouble.detail}")
+    return max((_status(target, views) for target in evidence.targets), key=lambda status: (status == FAILED, status))
+
+
+def _show(evidence: Evidence, views: tuple[SessionView, ...], form: str) -> None:
+    if form == "table":
+        from mailprobe.output.ports import ports as table
+
+        put(table(views, style(), width()))
+    elif form == "prometheus":
+        from mailprobe.output.prometheus import ports as metrics
+
+        put(metrics(__version__, evidence.collected_at, views))
+    else:
+        from mailprobe.output import json_output, jsonl
+        from mailprobe.output.rows import port_rows
+
+        rows = port_rows(views)
+        put(json_output.rows(rows) if form == "json" else jsonl.rows(rows))
+
+
+def _status(target: Target, views: tuple[SessionView, ...]) -> int:
+    states = {reachability(view.session) for view in views if view.target == target.asked}
+    if "open" in states:
+        return 0
+    if not states:
+        known = {Status.NXDOMAIN, Status.NODATA}
+        return FAILED if any(answer.status in known for host in target.hosts for answer in host.answers) else UNDECIDED
+    return FAILED if states == {"refused"} else UNDECIDED
