@@ -61,9 +61,7 @@ class Client:
         self._octets += len(text)
         self._lines.append(text)
         if len(self._lines) > REPLY_LINES_LIMIT or self._octets > REPLY_OCTETS_LIMIT:
-            raise RemoteProtocolError(
-                f"a reply of more than {len(self._lines) - 1} lines without an end", Kind.LIMIT
-            )
+            raise RemoteProtocolError(f"a reply of more than {len(self._lines) - 1} lines without an end", Kind.LIMIT)
         return text
 
     def _finish(self, status: str) -> Reply:

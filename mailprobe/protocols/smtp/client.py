@@ -104,6 +104,10 @@ def _capability(line: str) -> Capability | None:
 
 
 def server_name(reply: Reply) -> str:
-    """Give the first word after the code of a greeting or EHLO reply: the name a server goes by."""
-    words = reply_text(reply.lines[0]).split() if reply.lines else []
-    return words[0] if words else ""
+    """Give the name a server goes by: the first word of its greeting (RFC 5321 §4.2), the code not counted.
+
+    Servers that put words of welcome on lines of their own name themselves on a later one; the first line that
+    begins with a full name counts.
+    """
+    words = [(reply_text(line).split() or [""])[0] for line in reply.lines]
+    return next((word for word in words if "." in word.strip(".")), words[0] if words else "")

@@ -1,0 +1,1 @@
+"""MISBEHAVE: the loopback internet, its servers and their scenarios."""

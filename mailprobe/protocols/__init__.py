@@ -1,0 +1,1 @@
+"""BYTES: bytes to events and back, sans-IO, client and server side."""
