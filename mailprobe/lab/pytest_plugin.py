@@ -1,0 +1,24 @@
+"""The pytest plugin: hands the lab to anybody's tests, as the fixture ``mail_lab``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from mailprobe.lab.world import Lab
+
+
+@pytest.fixture(scope="session")
+def mail_lab() -> Iterator[Lab]:
+    """Run a lab for the whole session; ports are ephemeral, so that sessions can run side by side.
+
+    ``mail_lab.route("127.53.1.1", 25)`` gives where a port really listens, ``mail_lab.resolver`` the DNS and
+    ``mail_lab.ca_file`` the root certificate.
+    """
+    from mailprobe.lab.world import Lab
+
+    with Lab() as lab:
+        yield lab
