@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailprobe.model.errors import UsageError
-from mailprobe.model.labfile import LabFile, read_lab_file
+from mailprobe.model.labfile import read_lab_file
 from mailprobe.model.names import domain_name, is_address
+from mailprobe.net.labs import Elsewhere, inside
 from mailprobe.net.limits import Limits
-from mailprobe.net.network import Network, Reach, Route
+from mailprobe.net.network import Network, Reach
 
 if TYPE_CHECKING:
     from mailprobe.lab.world import Lab
@@ -105,14 +106,10 @@ def open_network(
     )
     if lab:
         with _running_lab() as running:
-            yield Network(_in_lab(reach, running.resolver, running.ca_file, running.internal_networks, running.route))
+            yield Network(inside(reach, running))
         return
     file = os.environ.get("MAILPROBE_LAB")
-    if file:
-        found = read_lab_file(Path(file))
-        yield Network(_in_lab(reach, found.resolver, Path(found.ca_file), found.internal_networks, _route(found)))
-        return
-    yield Network(reach)
+    yield Network(inside(reach, Elsewhere(read_lab_file(Path(file)))) if file else reach)
 
 
 @contextmanager
@@ -128,28 +125,6 @@ def _running_lab() -> Iterator[Lab]:
         yield lab
     finally:
         lab.stop()
-
-
-def _in_lab(reach: Reach, resolver: str, ca_file: Path, networks: tuple[str, ...], route: Route) -> Reach:
-    """Point a reach at a lab; what the user said himself stays."""
-    return Reach(
-        resolver=resolver if reach.resolver == "system" else reach.resolver,
-        source=reach.source,
-        families=reach.families,
-        ca_file=reach.ca_file or ca_file,
-        route=route,
-        internal_networks=(*networks, *reach.internal_networks),
-        ehlo_name=reach.ehlo_name,
-        limits=reach.limits,
-    )
-
-
-def _route(lab: LabFile) -> Route:
-    def route(address: str, port: int) -> tuple[str, int]:
-        where, _, number = lab.ports.get(f"{address}:{port}", f"{address}:{port}").rpartition(":")
-        return where, int(number)
-
-    return route
 
 
 def _families(four: bool, six: bool) -> tuple[int, ...]:

@@ -65,7 +65,7 @@ class Network:
         """Check what can be checked without sending anything.
 
         Raises:
-            UsageError: the source address is none or is not of this machine, or the trust anchors cannot be read.
+            UsageError: the resolver or the source address is none, or the file with trust anchors is not there.
         """
         self.reach = reach
         self.limits = reach.limits
@@ -74,6 +74,8 @@ class Network:
         self._pending: dict[Question, asyncio.Future[Answer]] = {}
         self._slots: dict[tuple[str, int], asyncio.Semaphore] = {}
         self._trust: TrustStore | None = None
+        if reach.resolver != "system":
+            self._servers = parse_resolver(reach.resolver)
         if reach.source is not None:
             _check_source(reach.source)
         if reach.ca_file is not None and not reach.ca_file.is_file():

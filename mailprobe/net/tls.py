@@ -17,7 +17,7 @@ from mailprobe.model.evidence import Tls, Trust
 Context = ssl.SSLContext
 
 # Everything, the good ones first: a server that takes a weak or anonymous suite has nothing better.
-_ALL_CIPHERS = "DEFAULT:ALL:COMPLEMENTOFALL:@SECLEVEL=0"
+_ALL_CIPHERS = "ALL:COMPLEMENTOFALL:+aNULL:+eNULL:@SECLEVEL=0"
 
 
 @functools.cache

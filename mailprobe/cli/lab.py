@@ -1,0 +1,192 @@
+"""`mailprobe lab`: the loopback lab, in the foreground, for one command, or as a catalogue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from mailprobe.cli.options import put, say, width
+from mailprobe.lab.scenario import Scenario
+from mailprobe.lab.world import SCENARIOS, Lab
+from mailprobe.model.errors import UsageError
+from mailprobe.model.labfile import LabFile
+from mailprobe.model.ports import SEVEN_PORTS
+
+OFFSET = 10_000
+_delay = click.option("--delay", type=float, default=0.0, metavar="SECONDS", help="Hold back every flight of a server.")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A scenario as `lab list --format json` gives it."""
+
+    name: str
+    domain: str
+    check: str
+    verdict: str
+    twin: str
+    wrong: str
+    layer: str
+    ports: tuple[int, ...]
+    unavailable: str
+
+
+@click.group()
+def lab() -> None:
+    """Run a small Internet on loopback whose servers misbehave by name.
+
+    `good.lab.test` is healthy. Every other name of `mailprobe lab list` does one thing otherwise. All users have
+    the password `secret`; `alice` and `bob` have mailboxes. Any command takes --lab to use a lab of its own.
+    """
+
+
+@lab.command("list")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
+@click.argument("words", metavar="[WORD]...", nargs=-1)
+def list_(form: str, words: tuple[str, ...]) -> int:
+    """List the scenarios: what the server does wrong, and what which check must say of it.
+
+    With WORD only those whose name, check or layer holds it.
+    """
+    chosen = [item for item in SCENARIOS if not words or any(_about(item, word) for word in words)]
+    if not chosen:
+        raise UsageError(f"no scenario is about {' or '.join(words)}; `mailprobe lab list` shows all")
+    entries = [_entry(item) for item in chosen]
+    if form == "json":
+        put(msgspec.json.format(msgspec.json.encode(entries), indent=2).decode("utf-8"))
+        return 0
+    put("".join(f"{entry.name:34} {entry.verdict:14} {entry.check}\n    {entry.wrong}\n" for entry in entries))
+    return 0
+
+
+def _about(scenario: Scenario, word: str) -> bool:
+    return any(word in text for text in (scenario.name, scenario.check, scenario.layer))
+
+
+def _entry(scenario: Scenario) -> Entry:
+    return Entry(
+        name=scenario.name,
+        domain=scenario.target,
+        check=scenario.check,
+        verdict=scenario.verdict.value,
+        twin=scenario.twin,
+        wrong=scenario.wrong,
+        layer=scenario.layer,
+        ports=scenario.where,
+        unavailable=scenario.unavailable,
+    )
+
+
+@lab.command()
+@click.option("--offset", type=int, default=OFFSET, help="Ports are the usual ones plus this (default 10000).")
+@click.option("--real-ports", is_flag=True, help="Use the usual ports themselves, where this user may bind them.")
+@click.option("--file", "path", type=click.Path(path_type=Path), default=Path("lab.json"), help="Lab file to write.")
+@click.option("--all", "everything", is_flag=True, help="Show every port of every host.")
+@_delay
+def up(offset: int, real_ports: bool, path: Path, everything: bool, delay: float) -> int:
+    """Run the lab in the foreground, for other programs; Ctrl-C ends it.
+
+    Prints what listens where, and writes a lab file: with MAILPROBE_LAB set to it, mailprobe in another terminal
+    uses this lab.
+    """
+    if not 0 <= offset <= 65535 - max(port.number for port in SEVEN_PORTS):
+        raise UsageError(f"--offset {offset}: the ports must stay below 65536")
+    with _running(Lab(flight_delay_s=_checked(delay), fixed_ports=0 if real_ports else offset)) as (running, file):
+        _write(file, path)
+        try:
+            put(_listing(running, file, everything))
+            say(f"export MAILPROBE_LAB={path.resolve()}    # in another terminal; Ctrl-C here ends the lab")
+            _until_interrupted()
+        finally:
+            path.unlink(missing_ok=True)
+    return 0
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@_delay
+def run(command: tuple[str, ...], delay: float) -> int:
+    """Give COMMAND (or a shell) the lab: MAILPROBE_LAB is set, and the exit status is the command's.
+
+    Also set: MAILPROBE_LAB_RESOLVER (address:port of its DNS) and MAILPROBE_LAB_CA (its root certificate, PEM).
+    """
+    chosen = command or (os.environ.get("SHELL", "/bin/sh"),)
+    with _running(Lab(flight_delay_s=_checked(delay))) as (_, file), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lab.json"
+        _write(file, path)
+        variables = {
+            "MAILPROBE_LAB": str(path),
+            "MAILPROBE_LAB_RESOLVER": file.resolver,
+            "MAILPROBE_LAB_CA": file.ca_file,
+        }
+        return _status_of(chosen, {**os.environ, **variables})
+
+
+def _status_of(command: Sequence[str], environment: dict[str, str]) -> int:
+    try:
+        status = subprocess.run(command, env=environment, check=False).returncode
+    except OSError as error:
+        raise UsageError(f"{command[0]}: {error.strerror}") from None
+    return 128 - status if status < 0 else status  # ended by a signal, as shells tell it
+
+
+@contextmanager
+def _running(running: Lab) -> Iterator[tuple[Lab, LabFile]]:
+    try:
+        running.start()
+    except OSError as error:
+        raise UsageError(f"the lab cannot start: {error}; try another --offset") from None
+    try:
+        try:
+            file = running.lab_file()
+        except OSError as error:
+            raise UsageError(f"the lab cannot listen: {error}; try another --offset") from None
+        yield running, file
+    finally:
+        running.stop()
+
+
+def _checked(delay: float) -> float:
+    if not 0 <= delay <= 60:
+        raise UsageError(f"--delay {delay:g}: a number of seconds from 0 to 60 is needed")
+    return delay
+
+
+def _write(file: LabFile, path: Path) -> None:
+    try:
+        file.write(path)
+    except OSError as error:
+        raise UsageError(f"lab file {path}: {error.strerror}") from None
+
+
+def _listing(running: Lab, file: LabFile, everything: bool) -> str:
+    from mailprobe.output.tables import table
+
+    names = {"good.lab.test", "google.com", "pens.ac.id"}
+    hosts = [(name, address) for name, address in running.hosts() if everything or name in names]
+    headers = ("host", "address", *(f"{port.number}" for port in SEVEN_PORTS))
+    rows = []
+    for name, address in hosts:
+        real = [file.ports.get(f"{address}:{port.number}", "-").rpartition(":")[2] for port in SEVEN_PORTS]
+        rows.append((name, address, *real))
+    hint = "" if everything else f"\n{len(running.hosts()) - len(hosts)} more hosts: --all shows them.\n"
+    head = f"DNS resolver  {file.resolver} (UDP and TCP)\nroot          {file.ca_file}\n\n"
+    return head + table(headers, rows, width=max(width(), 80)) + "\n" + hint
+
+
+def _until_interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM; both end the lab in good order."""
+    wanted = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    try:
+        signal.sigwait(wanted)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
+    say("mailprobe: the lab has ended")
