@@ -35,7 +35,7 @@ def check(
     fail_on: str,
     baseline: Path | None,
     explain: bool,
-    verbose: bool,
+    verbose: int,
     **network: Any,
 ) -> int:
     """Check everything about the mail of TARGET, and say what is wrong, where, why, and what to do.

@@ -66,7 +66,7 @@ def judge(
     fail_on: str,
     baseline: Path | None,
     explain: bool,
-    verbose: bool,
+    verbose: int,
 ) -> int:
     """Judge the evidence in FILE, or on standard input when FILE is -.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,7 +16,9 @@ from mailprobe.net.network import Network, run_blocking
 from mailprobe.records.mx import is_null
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+Result = TypeVar("Result")
 
 FAILED, UNDECIDED = 1, 3
 _UNDECIDED = {Status.SERVFAIL, Status.REFUSED, Status.TIMEOUT, Status.FAILED}
@@ -37,10 +39,10 @@ def mx(domains: tuple[str, ...], kind: str, form: str, **network: Any) -> int:
     names = [_name(domain, kind) for domain in domains]
     with open_network(**network) as net:
         if kind != "MX" or form == "nslookup":
-            answers = _run(net, net.resolve(Question(name, kind) for name in names))
+            answers = _run(net, lambda: net.resolve(Question(name, kind) for name in names))
             _show_answers(answers, domains, form)
             return _status_of_answers(answers)
-        found = _run(net, roads(net, names))
+        found = _run(net, lambda: roads(net, names))
     _show(found, form)
     return max((_status(road) for road in found), key=lambda status: (status == FAILED, status))
 
@@ -51,13 +53,13 @@ def _name(text: str, kind: str) -> str:
     return domain_name(text)
 
 
-def _run(net: Network, coroutine: Coroutine[Any, Any, Any]) -> Any:
+def _run(net: Network, lookups: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
     """Run lookups, on blocking sockets where that is enough: it saves importing an event loop."""
     if not net.needs_loop:
-        return run_blocking(coroutine)
+        return run_blocking(lookups())
     import asyncio
 
-    return asyncio.run(coroutine)
+    return asyncio.run(lookups())
 
 
 def _show(found: Sequence[Road], form: str) -> None:

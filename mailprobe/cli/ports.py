@@ -22,9 +22,10 @@ FAILED, UNDECIDED = 1, 3
 @click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
 @click.option("--ports", "listed", metavar="LIST", help="Ports to ask, such as 25,2525:smtp,4190. Default: the seven.")
 @format_option("table", "json", "jsonl", "prometheus")
+@click.option("-v", "--verbose", is_flag=True, help="Show the conversations word by word.")
 @network_options
 @session_options
-def ports(hosts: tuple[str, ...], listed: str | None, form: str, **network: Any) -> int:
+def ports(hosts: tuple[str, ...], listed: str | None, form: str, verbose: bool, **network: Any) -> int:
     """Show the mail ports of HOST: open or not, what they speak, TLS and certificate.
 
     One row per port and address. HOST is a name or an address, with :PORT for a single port; MX records are not
@@ -36,18 +37,21 @@ def ports(hosts: tuple[str, ...], listed: str | None, form: str, **network: Any)
     with open_network(**network) as net:
         evidence = asyncio.run(collect(net, wishes, GLANCE))
     views = session_views(evidence)
-    _show(evidence, views, form)
+    _show(evidence, views, form, verbose=verbose)
     for target in evidence.targets:
         if target.trouble is not None:
             say(f"mailprobe: {target.asked}: no address to ask; {target.trouble.detail}")
     return max((_status(target, views) for target in evidence.targets), key=lambda status: (status == FAILED, status))
 
 
-def _show(evidence: Evidence, views: tuple[SessionView, ...], form: str) -> None:
+def _show(evidence: Evidence, views: tuple[SessionView, ...], form: str, *, verbose: bool) -> None:
     if form == "table":
         from mailprobe.output.ports import ports as table
+        from mailprobe.output.transcript import transcript
 
         put(table(views, style(), width()))
+        if verbose:
+            put("\n" + transcript(views, style()))
     elif form == "prometheus":
         from mailprobe.output.prometheus import ports as metrics
 

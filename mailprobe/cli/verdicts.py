@@ -33,7 +33,7 @@ class Wanted(msgspec.Struct, frozen=True):
     fail_on: str
     baseline: Path | None
     explain: bool
-    verbose: bool
+    verbose: int
 
 
 _OPTIONS = (
@@ -53,7 +53,7 @@ _OPTIONS = (
         help="Leave out what failed already in this earlier run (--format json).",
     ),
     click.option("--explain", is_flag=True, help="Add the explanation of every check that did not pass."),
-    click.option("-v", "--verbose", is_flag=True, help="Show the checks that passed as well."),
+    click.option("-v", "--verbose", count=True, help="Show the checks that passed; twice: the conversations as well."),
 )
 
 
@@ -93,7 +93,8 @@ def _written(result: Report, wanted: Wanted) -> str:
     if wanted.form == "table":
         from mailprobe.output.findings import findings as table
 
-        return table(result, style(), width(), verbose=wanted.verbose)
+        text = table(result, style(), width(), verbose=wanted.verbose > 0)
+        return text if wanted.verbose < 2 else f"{text}\n{_transcript(result)}"
     if wanted.form == "prometheus":
         from mailprobe.output.prometheus import findings as metrics
 
@@ -113,6 +114,12 @@ def _written(result: Report, wanted: Wanted) -> str:
     from mailprobe.output.json_output import findings as document
 
     return document(result)
+
+
+def _transcript(result: Report) -> str:
+    from mailprobe.output.transcript import transcript
+
+    return transcript(result.sessions, style())
 
 
 def exit_status(findings: Sequence[Finding], threshold: Severity) -> int:

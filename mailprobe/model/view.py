@@ -72,3 +72,9 @@ def reachability(session: Session) -> Reachability:
     if trouble.stage is Stage.RESOLVE:
         return "failed"
     return _STATES.get(trouble.kind, "failed")
+
+
+def total_ms(session: Session) -> float | None:
+    """Give the milliseconds that a port took, None when no time was taken."""
+    timings = session.timings
+    return timings.get("total", round(sum(timings.values()), 3)) if timings else None

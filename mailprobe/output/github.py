@@ -17,9 +17,7 @@ def github(report: Report) -> str:
         if target.trouble:
             lines.append(_command("error", f"{target.asked} stopped", in_trouble(target.trouble)))
         found = of_target(report, target.asked)
-        lines += [
-            _annotation(finding) for finding in found if finding.verdict is not Verdict.OK and _level(finding)
-        ]
+        lines += [_annotation(finding) for finding in found if finding.verdict is not Verdict.OK and _level(finding)]
         lines.append(f"mailprobe: {clean(target.asked)}: {count(found).sentence()}")
     return "".join(line + "\n" for line in lines)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from mailprobe.model.finding import Finding, Severity, Verdict
-from mailprobe.model.view import Report, reachability
+from mailprobe.model.view import Report, reachability, total_ms
 from mailprobe.output.counts import Counts, count, of_target, open_question
 from mailprobe.output.widths import width_of
 from mailprobe.output.words import clean, in_trouble, plural
@@ -41,9 +41,7 @@ def nagios(report: Report) -> tuple[str, State]:
     state = max(states, key=_WORSE.index, default=State.OK if report.findings else State.UNKNOWN)
     lines = [f"{_status_line(report, wrong, state)} | {' '.join(_performance(report))}"]
     lines += [_text(f"{_state(each).name}: {each.check} at {each.where}: {_told(each)}") for each in wrong]
-    lines += [
-        _text(f"UNKNOWN: {each.asked}: {in_trouble(each.trouble)}") for each in report.targets if each.trouble
-    ]
+    lines += [_text(f"UNKNOWN: {each.asked}: {in_trouble(each.trouble)}") for each in report.targets if each.trouble]
     return "\n".join(lines) + "\n", state
 
 
@@ -95,8 +93,9 @@ def _performance(report: Report) -> list[str]:
     for view in report.sessions:
         session = view.session
         place = f"{session.port} {session.address}" + (f" {session.host} {view.target}" if several else "")
-        if reachability(session) == "open" and session.timings:
-            data.append(_datum(f"time {place}", f"{sum(session.timings.values()) / 1000:.6f}s", minimum="0"))
+        spent = total_ms(session)
+        if reachability(session) == "open" and spent is not None:
+            data.append(_datum(f"time {place}", f"{spent / 1000:.6f}s", minimum="0"))
         if view.certificate and view.certificate.days_left is not None:
             data.append(_datum(f"days {place}", f"{view.certificate.days_left}"))
     return list({datum.partition("=")[0]: datum for datum in data}.values())

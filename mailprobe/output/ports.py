@@ -97,9 +97,7 @@ def _notes(rows: list[PortRow], width: int) -> list[str]:
     for row in rows:
         for note in row.notes:
             places.setdefault(note, []).append(str(row.port))
-    return [
-        paragraph(f"{', '.join(numbers)}{_joined(note)}", width, rest="    ") for note, numbers in places.items()
-    ]
+    return [paragraph(f"{', '.join(numbers)}{_joined(note)}", width, rest="    ") for note, numbers in places.items()]
 
 
 def _joined(note: str) -> str:

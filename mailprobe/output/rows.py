@@ -8,7 +8,7 @@ from typing import Literal
 
 from mailprobe.model.evidence import Answer, Dnssec, Host, Record, Session, Stage, Status, Struct, Target
 from mailprobe.model.ports import Protocol, Service
-from mailprobe.model.view import CertificateView, Reachability, SessionView, reachability
+from mailprobe.model.view import CertificateView, Reachability, SessionView, reachability, total_ms
 from mailprobe.output.words import clean, in_trouble, not_answered, plural
 
 Security = Literal["plain", "STARTTLS", "TLS"]
@@ -95,7 +95,7 @@ def _port_row(view: SessionView) -> PortRow:
         version=tls.version if tls else None,
         cipher=tls.cipher if tls else None,
         certificate=view.certificate,
-        ms=session.timings.get("total", round(sum(session.timings.values()), 3)) if session.timings else None,
+        ms=total_ms(session),
         notes=tuple(_oddities(session)),
     )
 
@@ -126,9 +126,7 @@ def _oddities(session: Session) -> list[str]:
         served = "STARTTLS is served where TLS is expected" if session.offers_starttls else "TLS is expected there"
         notes.append(f"answers in clear: {served}")
     if session.speaks == "tls" and not expected.implicit_tls and expected is not Service.UNKNOWN:
-        notes.append(
-            f"answers with TLS: {spoken(expected.protocol.value)} in clear with STARTTLS is expected there"
-        )
+        notes.append(f"answers with TLS: {spoken(expected.protocol.value)} in clear with STARTTLS is expected there")
     elif _is_other(session.speaks, expected):
         notes.append(f"speaks {spoken(session.speaks or '')} where {spoken(expected.protocol.value)} is expected")
     if session.leftover:

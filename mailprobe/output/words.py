@@ -92,6 +92,8 @@ def days(count: int) -> str:
 
 def in_trouble(trouble: Trouble) -> str:
     """Say where and why a conversation stopped."""
+    if trouble.stage is Stage.RESOLVE and trouble.detail:
+        return f"no host could be asked: {clean(trouble.detail)}"
     said = f"{_KINDS[trouble.kind]} {_STAGES[trouble.stage]}"
     return f"{said}: {clean(trouble.detail)}" if trouble.detail else said
 

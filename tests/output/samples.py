@@ -176,9 +176,7 @@ def finding(check: str, verdict: Verdict = Verdict.FAIL, **changes: Any) -> Find
 def everything() -> tuple[Finding, ...]:
     return (
         finding("ehlo-name", Verdict.OK),
-        finding(
-            "pop3-apop", severity=Severity.INFO, where="mx.a.test [192.0.2.1]:110", detail="an APOP stamp is sent"
-        ),
+        finding("pop3-apop", severity=Severity.INFO, where="mx.a.test [192.0.2.1]:110", detail="an APOP stamp is sent"),
         finding("starttls-offered", where="mx.a.test [192.0.2.1]:587"),
         finding("starttls-offered", where="mx.a.test [192.0.2.1]:143"),
         finding("starttls-offered", where="mx.a.test [2001:db8::1]:143"),

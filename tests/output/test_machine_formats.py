@@ -279,9 +279,7 @@ def test_github_commands_are_well_formed(made: Report) -> None:
 
 
 def test_github_escapes_what_its_format_reserves() -> None:
-    lines = github(report(finding("starttls-offered", detail="100% of 5:\nno"), finding("x", Verdict.OK))).split(
-        "\n"
-    )
+    lines = github(report(finding("starttls-offered", detail="100% of 5:\nno"), finding("x", Verdict.OK))).split("\n")
     assert lines[0] == (
         "::error title=starttls-offered at mx.a.test [192.0.2.1]%3A25::100%25 of 5:\\x0ano"
         "%0ASet a certificate and a key, and switch TLS on."

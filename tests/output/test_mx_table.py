@@ -72,16 +72,14 @@ def test_failures_are_told_apart() -> None:
 
 def test_a_target_that_could_not_be_asked_says_why() -> None:
     made = target("a.test", trouble=trouble(Stage.RESOLVE, Kind.LOCAL, "no socket"))
-    assert mx([made]) == "a.test: this machine could not while resolving the name: no socket\n"
+    assert mx([made]) == "a.test: no host could be asked: no socket\n"
 
 
 def test_other_records_keep_their_data_as_text() -> None:
     text = records([answer("a.test", "TXT", '"1e5"', '"v=spf1 ' + "ip4:192.0.2.1 " * 12 + '-all"')])
     assert 'a.test.  300  TXT   "1e5"' in text
     assert max(map(width_of, text.split("\n"))) <= 80
-    assert records([answer("a.test", "TXT")]).startswith(
-        "a.test TXT: the name exists, but has no TXT record (NODATA)"
-    )
+    assert records([answer("a.test", "TXT")]).startswith("a.test TXT: the name exists, but has no TXT record (NODATA)")
 
 
 def test_hostile_names_are_harmless_and_fit() -> None:

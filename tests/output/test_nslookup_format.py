@@ -104,9 +104,7 @@ def evidence_of(reply: dns.message.Message, server: str) -> Answer:
 
 def records_of(section: list[dns.rrset.RRset]) -> tuple[Record, ...]:
     return tuple(
-        Record(
-            name=rrset.name.to_text(), type=dns.rdatatype.to_text(rrset.rdtype), ttl=rrset.ttl, data=rdata.to_text()
-        )
+        Record(name=rrset.name.to_text(), type=dns.rdatatype.to_text(rrset.rdtype), ttl=rrset.ttl, data=rdata.to_text())
         for rrset in section
         for rdata in rrset
     )
