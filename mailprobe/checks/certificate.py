@@ -38,6 +38,13 @@ def _leaf(session: Session) -> Certificate | Judgement:
         return fail(str(error))
 
 
+def _days(days: float) -> str:
+    """Write a span of time; less than a day counts in hours."""
+    if days < 1:
+        return f"{days * 24:.0f} hours"
+    return f"{days:.0f} days" if round(days) != 1 else "1 day"
+
+
 def _is_relay(session: Session) -> bool:
     return Service(session.service).role is Role.RELAY
 
@@ -65,7 +72,7 @@ def certificate_expired(session: Session, scene: Scene) -> Judgement:
     return verdict(
         days >= 0,
         f"until {leaf.not_after:%Y-%m-%d}",
-        f"expired {-days:.0f} days ago, on {leaf.not_after:%Y-%m-%d}",
+        f"expired on {leaf.not_after:%Y-%m-%d}, {_days(-days)} ago",
         leaf.subject,
     )
 
@@ -107,7 +114,7 @@ def certificate_expires_soon(session: Session, scene: Scene) -> Judgement:
         return not_applicable("it has expired")
     limit = min(EXPIRES_SOON_DAYS, leaf.lifetime_days() / 3)
     return verdict(
-        days >= limit, f"{days:.0f} days left", f"only {days:.0f} days left of {leaf.lifetime_days():.0f}", leaf.subject
+        days >= limit, f"{_days(days)} left", f"only {_days(days)} left of {leaf.lifetime_days():.0f}", leaf.subject
     )
 
 
@@ -192,7 +199,9 @@ def _self_signed(session: Session, *, relay: bool) -> Judgement:
     return verdict(not alone, f"issued by {leaf.issuer}", f"{leaf.subject} vouches for itself", leaf.subject)
 
 
-_SELF_SIGNED_ADVICE = "Get a certificate from a public authority (ACME costs nothing), or from your own, with its root given to all clients."
+_SELF_SIGNED_ADVICE = (
+    "Get a certificate from a public authority (ACME costs nothing), or from your own, its root given to clients."
+)
 
 
 @check(

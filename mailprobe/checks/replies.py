@@ -16,7 +16,7 @@ _WORDS = {
     "lower-case-status": "the status is written in lower case",
     "continuation-unasked": "a continuation request came unasked",
 }
-_HARMLESS = {"bare-code", "lower-case-status"}  # legal, or legal enough that no client is known to mind
+_HARMLESS = {"lower-case-status"}  # no client is known to mind
 _BROKEN = {Kind.CLOSED, Kind.RESET}
 
 
@@ -88,7 +88,7 @@ def dialogue_complete(session: Session) -> Judgement:
     trouble = session.trouble
     if trouble is None:
         return ok("the conversation ended in good order")
-    if trouble.stage in {Stage.GREETING, Stage.HANDSHAKE, Stage.STARTTLS}:
+    if trouble.stage in {Stage.GREETING, Stage.HANDSHAKE}:
         return not_applicable("another check speaks of it")
     if trouble.kind in _BROKEN:
         return fail(f"{trouble.stage.value}: {trouble.detail}")

@@ -97,7 +97,7 @@ def starttls_response_injection(session: Session) -> Judgement:
         return skipped
     if session.leftover:
         text = session.leftover[:120].decode("latin-1")
-        return fail(f"{len(session.leftover)} octets followed the go-ahead in clear: {text!r}", text)
+        return fail(f"{len(session.leftover)} octets followed the go-ahead in clear: {text!r}")
     if session.tls is None:
         return conversation_undecided(session)
     return ok("nothing followed the go-ahead")
@@ -111,7 +111,7 @@ def starttls_response_injection(session: Session) -> Judgement:
     advice="Update the server, or its TLS proxy: the input buffer must be emptied before the handshake.",
 )
 def starttls_command_injection(session: Session) -> Judgement:
-    """Whoever sits in between can put commands in front of the client's own, and so have mail or passwords sent to him."""
+    """Whoever sits in between can put commands before the client's own, and so get mail or passwords sent to him."""
     skipped = _plain(session)
     if skipped is not None:
         return skipped

@@ -14,7 +14,7 @@ _WORDS = {
     Status.TIMEOUT: "the resolver did not answer",
     Status.FAILED: "the resolver gave no usable answer",
 }
-_NOT_REACHED = {Kind.REFUSED, Kind.UNREACHABLE, Kind.TIMEOUT, Kind.LOCAL, Kind.RESET}
+_NOT_REACHED = {Kind.REFUSED, Kind.UNREACHABLE, Kind.TIMEOUT, Kind.LOCAL}
 
 
 def lookup_undecided(answer: Answer) -> Judgement | None:

@@ -51,7 +51,9 @@ class Dialogue:
         try:
             self.stream = await self._network.connect(address, port, limit)
         except NetworkError as error:
-            raise stop(Stage.CONNECT, error.kind, str(error)) from None
+            # A reset, unlike a refusal, came after the connection was made.
+            stage = Stage.GREETING if error.kind is Kind.RESET else Stage.CONNECT
+            raise stop(stage, error.kind, str(error)) from None
         finally:
             self._clock(Stage.CONNECT, started)
 

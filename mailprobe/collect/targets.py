@@ -118,8 +118,19 @@ def _trouble(domain: Domain | None, hosts: Sequence[Host]) -> Trouble | None:
     telling = next((answer for answer in answers if answer.status is not Status.ANSWERED), None)
     if telling is None:
         return None
-    detail = f"{telling.name} {telling.type}: {telling.status.value}"
-    return Trouble(stage=Stage.RESOLVE, kind=Kind.REJECTED, detail=f"{detail} {telling.detail}".rstrip())
+    kind, words = _NO_ADDRESS[telling.status]
+    extra = f" ({telling.detail})" if telling.detail else ""
+    return Trouble(stage=Stage.RESOLVE, kind=kind, detail=f"{telling.name} {telling.type}: {words}{extra}")
+
+
+_NO_ADDRESS = {
+    Status.NXDOMAIN: (Kind.REJECTED, "there is no such name (NXDOMAIN)"),
+    Status.NODATA: (Kind.REJECTED, "there is no such record (NODATA)"),
+    Status.SERVFAIL: (Kind.TEMPORARY, "the resolver failed (SERVFAIL)"),
+    Status.REFUSED: (Kind.TEMPORARY, "the resolver refused (REFUSED)"),
+    Status.TIMEOUT: (Kind.TIMEOUT, "the resolver did not answer"),
+    Status.FAILED: (Kind.TEMPORARY, "the resolver gave no usable answer"),
+}
 
 
 async def _host(network: Network, host: Host, ports: tuple[Port, ...], depth: Depth, deadline: Deadline) -> Host:
