@@ -2,20 +2,21 @@
 # make test    all tests; installs Debian's servers and clients where it may
 # make check   lint and types
 # make bench   the benchmarks, each beside a peer
+# make docs    writes the generated pages and the output in the README anew
 # make clean   removes what the others made
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= auto
-BROKEN ?= cert-expired.lab.test
+BROKEN ?= certificate-expired.lab.test
 
 PLAIN := $(VENV)/installed
 DEV := $(VENV)/installed-dev
 SOURCES := $(shell find mailprobe -name '*.py' -o -name 'py.typed')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench docs clean
 
 demo: $(PLAIN)
 	$(BIN)/mailprobe check --lab good.lab.test
@@ -39,6 +40,9 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/run.py
+
+docs: $(DEV)
+	$(BIN)/python -m docs.generate
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
