@@ -75,5 +75,3 @@ class Offer(str, Enum):
     NO_FORWARD_SECRECY = "no-forward-secrecy"
     NULL = "null"
     ANONYMOUS = "anonymous"
-    TRIPLE_DES = "triple-des"
-    RC4 = "rc4"

@@ -269,7 +269,6 @@ def _encode(
     if asked.question[0].rdclass != dns.rdataclass.IN:
         found = Found("REFUSED", (), ())
     reply = dns.message.make_response(asked, recursion_available=True, our_payload=EDNS_LIMIT)
-    reply.flags |= dns.flags.AA
     reply.set_rcode(dns.rcode.from_text(found.rcode))
     if not edns:
         reply.use_edns(False)

@@ -79,6 +79,13 @@ class Zones:
         if reverse:
             self.add(reverse_name(address), "PTR", f"{name}.")
 
+    def addresses(self) -> set[str]:
+        """Give every address that some name has, IPv6 ones in their usual form (RFC 5952)."""
+        import ipaddress
+
+        rrsets = (node[kind] for node in self._nodes.values() for kind in ("A", "AAAA") if kind in node)
+        return {str(ipaddress.ip_address(text)) for rrset in rrsets for text in rrset.data}
+
     def set_fault(self, name: str, fault: Fault, kind: str = "") -> None:
         """Give a name a wire fault, for one record type or (empty *kind*) for all."""
         self._node(name.lower())
@@ -124,6 +131,6 @@ def reverse_name(address: str) -> str:
     """Give the name under which the PTR record of an address lives (RFC 1035 §3.5, RFC 3596 §2.5)."""
     if ":" not in address:
         return ".".join(reversed(address.split("."))) + ".in-addr.arpa"
-    import ipaddress  # only IPv6 needs it
+    import ipaddress
 
     return ipaddress.ip_address(address).reverse_pointer

@@ -7,7 +7,6 @@ directory that no one else can enter.
 from __future__ import annotations
 
 import ssl
-import tempfile
 import threading
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -39,20 +38,18 @@ _OFFERS = {
     Offer.NO_FORWARD_SECRECY: (_V.TLSv1_2, _V.TLSv1_2, "AES256-GCM-SHA384:AES128-GCM-SHA256"),
     Offer.NULL: (_V.TLSv1_2, _V.TLSv1_2, "ECDHE-ECDSA-NULL-SHA:@SECLEVEL=0"),
     Offer.ANONYMOUS: (_V.TLSv1_2, _V.TLSv1_2, "AECDH-AES256-SHA:AECDH-AES128-SHA:@SECLEVEL=0"),
-    Offer.TRIPLE_DES: (_V.TLSv1_2, _V.TLSv1_2, "DES-CBC3-SHA:@SECLEVEL=0"),
-    Offer.RC4: (_V.TLSv1_2, _V.TLSv1_2, "RC4-SHA:@SECLEVEL=0"),
 }
-_NEEDS_RSA = (Offer.NO_FORWARD_SECRECY, Offer.TRIPLE_DES, Offer.RC4)  # their key exchange is RSA
+_NEEDS_RSA = (Offer.NO_FORWARD_SECRECY,)  # its key exchange is RSA
 
 
 class Authority:
     """Makes certificates and server contexts; everything on first use, each once, from any thread.
 
-    *directory* is where ``ca.pem`` goes and must exist; keys pass through it.
+    *directory* is where ``ca.pem`` goes and keys pass through; None for a temporary one.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path | None = None) -> None:
+        self._given = directory
         self._lock = threading.RLock()
         self._contexts: dict[object, ssl.SSLContext] = {}
         self._rsa_keys: dict[KeyKind, Key] = {}
@@ -62,10 +59,27 @@ class Authority:
         """A PEM file with the lab's root, the only certificate that clients of the lab trust."""
         from cryptography.hazmat.primitives.serialization import Encoding
 
-        path = self._directory / "ca.pem"
         with self._lock:
+            path = self._directory / "ca.pem"
             path.write_bytes(self._own.root.public_bytes(Encoding.PEM))
         return path
+
+    def close(self) -> None:
+        """Remove what was written."""
+        if "_directory" not in self.__dict__:
+            return
+        (self._directory / "ca.pem").unlink(missing_ok=True)
+        if self._given is None:
+            self._directory.rmdir()
+
+    @cached_property
+    def _directory(self) -> Path:
+        if self._given is not None:
+            self._given.mkdir(parents=True, exist_ok=True)
+            return self._given
+        import tempfile  # here, because a lab without TLS needs none
+
+        return Path(tempfile.mkdtemp(prefix="mailprobe-lab-"))  # for nobody else to enter
 
     def context(
         self,
@@ -139,6 +153,8 @@ class Authority:
         return (family.intermediate, family.root) if family is self._stranger else (family.intermediate,)
 
     def _load(self, context: ssl.SSLContext, pem: bytes) -> None:
+        import tempfile
+
         with tempfile.NamedTemporaryFile(dir=self._directory, suffix=".pem") as file:
             file.write(pem)
             file.flush()

@@ -24,7 +24,6 @@ class Reach(str, Enum):
     OPEN = "open"
     REFUSED = "refused"  # bound, and nobody listens
     FILTERED = "filtered"  # SYNs are swallowed, as a firewall does it
-    RESET = "reset"  # accepted and reset at once
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,7 +111,7 @@ def _places_6(records: Records, places: dict[str, Place]) -> dict[str, Place]:
     texts = [text for (_, kind), data in records.items() if kind == "AAAA" for text in data]
     if not texts:
         return {}
-    import ipaddress  # only these few need it
+    import ipaddress
 
     numbers = [ipaddress.IPv6Address(text) for text in texts]
     behind = {str(number): str(ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)) for number in numbers}

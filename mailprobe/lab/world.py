@@ -8,20 +8,16 @@ never waits.
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Coroutine
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from mailprobe.lab.dns_responder import DnsResponder
 from mailprobe.lab.dns_zones import Zones
-from mailprobe.lab.driver import Listener
-from mailprobe.lab.maildrop import Maildrop
 from mailprobe.lab.pki import Authority
 from mailprobe.lab.scenario import Reach
 from mailprobe.lab.scenarios import SCENARIOS as SCENARIOS
@@ -30,6 +26,10 @@ from mailprobe.lab.sites import DNS_ADDRESS, NAMED_SITES, NETWORK, NETWORK_6, Pl
 from mailprobe.lab.sockets import bind, can_bind, fill_backlog
 from mailprobe.model.labfile import LabFile
 from mailprobe.model.ports import WELL_KNOWN
+
+if TYPE_CHECKING:
+    from mailprobe.lab.driver import Listener
+    from mailprobe.lab.maildrop import Maildrop
 
 _ONLY_ADDRESS = "127.0.0.1"
 _DNS_PORT = 53
@@ -55,7 +55,7 @@ class Lab:
     ) -> None:
         self._delay_s = flight_delay_s
         self._fixed_ports = fixed_ports
-        self._given_directory = directory
+        self._authority = Authority(directory)
         self._zones = Zones()
         self._places = settle((*(scenario.site for scenario in SCENARIOS), *NAMED_SITES), self._zones)
         self._lock = threading.Lock()
@@ -74,10 +74,6 @@ class Lab:
             OSError: the address or the port for the DNS cannot be had.
         """
         self._own_addresses = can_bind(DNS_ADDRESS)
-        self._directory = self._given_directory or Path(tempfile.mkdtemp(prefix="mailprobe-lab-"))
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._authority = Authority(self._directory)
-        self._mail = Maildrop()
         self._dns = DnsResponder(self._zones, flight_delay_s=self._delay_s)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="mailprobe-lab", daemon=True)
@@ -96,10 +92,7 @@ class Lab:
         self._loop.close()
         for each in self._sockets:
             each.close()
-        if self._given_directory is None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-        else:
-            (self._directory / "ca.pem").unlink(missing_ok=True)
+        self._authority.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -142,10 +135,16 @@ class Lab:
             return known
 
     def lab_file(self) -> LabFile:
-        """Bind everything and say where it listens."""
+        """Bind everything and say where it listens.
+
+        Addresses that are not the lab's own but named in its DNS are in it too, and refuse: nobody who uses the file
+        shall talk to a real host by mistake.
+        """
         _allow_many_files()
         ports = {
-            _text((address, port)): _text(self.route(address, port)) for address in self._places for port in WELL_KNOWN
+            _text((address, port)): _text(self.route(address, port))
+            for address in sorted({*self._places, *self._zones.addresses()})
+            for port in WELL_KNOWN
         }
         return LabFile(
             resolver=self.resolver,
@@ -174,7 +173,16 @@ class Lab:
             self._sockets.extend(fill_backlog(bound))
         return endpoint
 
+    @cached_property
+    def _mail(self) -> Maildrop:
+        """All mail of the lab: one maildrop for every host."""
+        from mailprobe.lab.maildrop import Maildrop  # here and below, because asking the DNS needs no servers
+
+        return Maildrop()
+
     def _listener(self, behaviour: Behaviour) -> Listener:
+        from mailprobe.lab.driver import Listener
+
         listener = Listener(
             behaviour.core(self._mail),
             plan=behaviour.plan,

@@ -191,11 +191,13 @@ def test_every_named_check_fails_somewhere() -> None:
 def test_every_port_of_every_scenario_can_be_bound() -> None:
     with Lab() as running:
         written = running.lab_file()
-        listening = [where for named, where in written.ports.items() if named.startswith("127.")]
+        listening = [where for named, where in written.ports.items() if named.startswith("127.53.1.")]
         assert len(set(listening)) == len(listening)
         assert len(written.ports) >= len(SCENARIOS) * len(WELL_KNOWN)
         assert written.resolver == running.resolver
         assert Path(written.ca_file).is_file()
+        nowhere = {written.ports[f"{address}:25"] for address in ("127.0.0.1", "192.0.2.25", "10.53.0.25")}
+        assert nowhere == {"{}:{}".format(*running.route("192.0.2.25", 25))}
 
 
 def reach(lab: Lab, name: str, port: int) -> str:

@@ -66,8 +66,6 @@ VERSIONS = (
 CIPHERS = (
     _offer(Offer.NULL, "cipher-null", "tls-cipher", "the cipher does not encrypt", twin="tls12-only"),
     _offer(Offer.ANONYMOUS, "cipher-anonymous", "tls-cipher", "the cipher needs no certificate", twin="tls12-only"),
-    _offer(Offer.TRIPLE_DES, "cipher-3des", "tls-cipher", "the cipher is 3DES", twin="tls12-only"),
-    _offer(Offer.RC4, "cipher-rc4", "tls-cipher", "the cipher is RC4", twin="tls12-only"),
     _offer(
         Offer.NO_FORWARD_SECRECY,
         "forward-secrecy-missing",
