@@ -467,5 +467,8 @@ def certificate_same_everywhere(host: Host) -> Judgement:
         return not_applicable("no certificate was seen")
     if len(served) == 1:
         return ok(f"one certificate on {sum(map(len, served.values()))} ports")
-    groups = (f"{', '.join(where)} until {subjects[key].not_after:%Y-%m-%d}" for key, where in served.items())
+    groups = (
+        f"{', '.join(where)} until {subjects[key].not_after:%Y-%m-%d} (SHA-256 {key[:8]}…)"
+        for key, where in served.items()
+    )
     return fail(f"{len(served)} certificates: {'; '.join(groups)}", min(served.values(), key=len)[0])

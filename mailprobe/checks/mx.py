@@ -317,9 +317,9 @@ def mx_ttl(target: Target) -> Judgement:
     if isinstance(found, Judgement):
         return found
     ttl = min(exchanger.record.ttl for exchanger in found)
-    return verdict(
-        ttl >= SHORT_TTL_S, f"TTL {ttl} s", f"the TTL is {ttl} s; a resolver's cache may show less than the zone"
-    )
+    if ttl < SHORT_TTL_S and target.domain is not None and "aa" not in target.domain.mx.flags:
+        return not_applicable(f"{ttl} s are left in a resolver's cache; what the zone says is not known")
+    return verdict(ttl >= SHORT_TTL_S, f"TTL {ttl} s", f"the zone lets them live for {ttl} s")
 
 
 @check(

@@ -6,7 +6,7 @@ import re
 
 from mailprobe.checks.registry import check, fail, not_applicable, ok, verdict
 from mailprobe.checks.undecided import conversation_undecided, protocol_of
-from mailprobe.model.evidence import Capabilities, Exchange, Session, Stage
+from mailprobe.model.evidence import Capabilities, Exchange, Kind, Session, Stage
 from mailprobe.model.finding import Judgement, Severity
 from mailprobe.model.ports import Protocol, Role, Service
 from mailprobe.protocols.smtp.client import reply_text
@@ -270,7 +270,7 @@ def capabilities_refreshed(session: Session) -> Judgement:
     trouble = session.trouble
     if trouble is not None and trouble.stage is not Stage.CAPABILITIES_TLS:
         return conversation_undecided(session)
-    if trouble is not None and trouble.kind.value in {"temporary", "timeout"}:
+    if trouble is not None and trouble.kind is not Kind.REJECTED:
         return conversation_undecided(session)
     if session.before_tls is None and not Service(session.service).implicit_tls:
         return not_applicable("the server tells no capabilities in clear either")

@@ -112,6 +112,8 @@ class DnsResponder:
         fault, found = self._zones.fault(name, kind), self._zones.lookup(name, kind)
         if fault is None:
             return _encode(query, found, limit), None
+        if fault is Fault.AUTHORITATIVE:
+            return _encode(query, found, limit, authoritative=True), None
         if fault in (Fault.SERVFAIL, Fault.REFUSED):
             return _encode(query, Found(fault.name, (), ()), limit), None
         if fault is Fault.BOGUS:
@@ -255,6 +257,7 @@ def _encode(
     *,
     truncated: bool = False,
     bogus: bool = False,
+    authoritative: bool = False,
     edns: bool = True,
 ) -> bytes:
     """Put an answer into wire form; what does not fit the limit becomes a truncated message."""
@@ -269,6 +272,8 @@ def _encode(
     if asked.question[0].rdclass != dns.rdataclass.IN:
         found = Found("REFUSED", (), ())
     reply = dns.message.make_response(asked, recursion_available=True, our_payload=EDNS_LIMIT)
+    if authoritative:
+        reply.flags |= dns.flags.AA
     reply.set_rcode(dns.rcode.from_text(found.rcode))
     if not edns:
         reply.use_edns(False)

@@ -27,6 +27,7 @@ class Fault(str, Enum):
     WRONG_ID = "wrong-id"  # a forged NXDOMAIN with another message id comes first
     WRONG_QUESTION = "wrong-question"  # a forged NXDOMAIN to another question comes first
     EDNS_FORMERR = "edns-formerr"  # FORMERR to any query with an OPT record (RFC 6891 §7)
+    AUTHORITATIVE = "authoritative"  # no fault: the answer comes with AA, as from the zone's own server
     GARBAGE = "garbage"  # the right id, and nothing else that makes sense
 
 

@@ -157,8 +157,17 @@ RECORDS = (
         name="mx-ttl-short",
         check="mx-ttl",
         verdict=Verdict.FAIL,
-        wrong="the records live for one minute",
+        wrong="the zone's own server says that the records live for one minute",
         ttl=60,
+        faults={"@": Fault.AUTHORITATIVE},
+        twin="mx-ttl-long",
+    ),
+    Scenario(
+        name="mx-ttl-long",
+        check="mx-ttl",
+        verdict=Verdict.OK,
+        wrong="nothing: the zone's own server says that the records live for an hour",
+        faults={"@": Fault.AUTHORITATIVE},
     ),
     Scenario(
         name="domain-alias",
