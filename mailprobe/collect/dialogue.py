@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 from mailprobe.model.errors import NetworkError, RemoteProtocolError
@@ -43,6 +42,7 @@ class Dialogue:
         self.exchanges: list[Exchange] = []
         self.timings: dict[str, float] = {}
         self.first_octets = b""
+        self._farewell_said = False
 
     async def connect(self, address: str, port: int) -> None:
         """Open the connection."""
@@ -109,17 +109,24 @@ class Dialogue:
         self.client.secured()
         return tls.facts(stream.tls, server_name, self._network.verify)
 
-    async def farewell(self, command: bytes) -> None:
-        """Say goodbye and give the server a moment to answer; nothing that happens here matters any more."""
-        if self.stream is None:
-            return
-        self.stream.write(command)
-        with contextlib.suppress(NetworkError):
-            await self.stream.read(self._deadline.remaining(self._network.limits.farewell_s))
+    def farewell(self, command: bytes) -> None:
+        """Say goodbye; `close` then gives the server a moment to answer, for which nobody waits."""
+        if self.stream is not None:
+            self.stream.write(command)
+            self._farewell_said = True
+
+    def part(self, trouble: Trouble, command: bytes) -> None:
+        """Say goodbye where the trouble left both sides in step: the server said no, and waits for what comes next."""
+        if trouble.kind in {Kind.REJECTED, Kind.TEMPORARY}:
+            self.farewell(command)
 
     def close(self) -> None:
         """End the connection."""
-        if self.stream is not None:
+        if self.stream is None:
+            return
+        if self._farewell_said:
+            self._network.part(self.stream, self._deadline.remaining(self._network.limits.farewell_s))
+        else:
             self.stream.close()
 
     def take_leftover(self) -> bytes:
@@ -167,7 +174,7 @@ class Dialogue:
         return f"{begun} after our limit of {limit_s:g} s (RFC 5321 §4.5.3.2 allows servers minutes)"
 
     def _note_extra(self, stage: Stage) -> None:
-        extra = self.client.take_unread()
+        extra = self.client.take_unasked()
         if extra:
             lines = tuple(extra.decode("latin-1").splitlines())
             self._keep(stage, "", Reply(status=EXTRA, lines=lines, quirks=()), time.perf_counter())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from mailprobe.model.evidence import Address, Answer, Domain, Host, Status
 from mailprobe.model.names import is_address, reverse_name
@@ -14,8 +15,7 @@ from mailprobe.records.mx import exchangers
 _ADDRESS_TYPES = {4: "A", 6: "AAAA"}
 
 
-@dataclass(frozen=True)
-class Road:
+class Road(msgspec.Struct, frozen=True):
     """A domain and the hosts that its mail goes to, in order of preference; no port has been asked yet."""
 
     domain: Domain

@@ -44,6 +44,7 @@ async def probe_starttls(network: Network, door: Door, deadline: Deadline) -> Se
         await _inject(dialogue, manners_used, door, second)
     except Stopped as stopped:
         _note_end(second, stopped.trouble)
+        dialogue.part(stopped.trouble, manners_used.goodbye())
     finally:
         dialogue.close()
     return second
@@ -55,7 +56,7 @@ async def _inject(dialogue: Dialogue, manners: Manners, door: Door, second: Seco
     if isinstance(manners.client, SmtpClient):
         capabilities = await manners.capabilities(dialogue, Stage.PROBE)
         if capabilities is None or not capabilities.has("STARTTLS"):
-            await dialogue.farewell(manners.goodbye())
+            dialogue.farewell(manners.goodbye())
             return
         if door.port.service.role is Role.RELAY:
             go_ahead, transaction = await _begin_transaction(dialogue, manners, capabilities.has("PIPELINING"))
@@ -100,7 +101,7 @@ async def _look_inside(dialogue: Dialogue, manners: Manners, *, transaction: boo
         if reply.status in _UNKNOWN_TO_SMTP:
             return await _confirmed(dialogue, reply)
         kept = _kept_state(reply)
-        await dialogue.farewell(manners.goodbye())
+        dialogue.farewell(manners.goodbye())
         return _injection(False, reply.lines[0], kept)
     reply = await dialogue.ask(Stage.PROBE, manners.goodbye())
     if reply.status in {"221", "+OK"}:
@@ -157,9 +158,10 @@ async def probe_nameless(network: Network, door: Door, deadline: Deadline) -> tu
         tls = await dialogue.secure(survey_context(), None)
         if door.port.service.implicit_tls:
             await dialogue.greeting()
-        await dialogue.farewell(manners.goodbye())
+        dialogue.farewell(manners.goodbye())
         return tls, None
     except Stopped as stopped:
+        dialogue.part(stopped.trouble, manners.goodbye())
         return None, stopped.trouble
     finally:
         dialogue.close()
@@ -174,10 +176,11 @@ async def probe_legacy(network: Network, door: Door, deadline: Deadline) -> Lega
         tls = await dialogue.secure(legacy_context(), door.server_name)
         if door.port.service.implicit_tls:
             await dialogue.greeting()
-        await dialogue.farewell(manners.goodbye())
+        dialogue.farewell(manners.goodbye())
         return Legacy(version=tls.version, refused=False, trouble=None)
     except Stopped as stopped:
         trouble = stopped.trouble
+        dialogue.part(trouble, manners.goodbye())
         refused = trouble.stage is Stage.HANDSHAKE and trouble.kind in _SAID_NO
         return Legacy(version=None, refused=refused, trouble=trouble)
     finally:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+
+import msgspec
 
 from mailprobe.collect.dialogue import Dialogue, Stopped
 from mailprobe.collect.manners import Manners, manners_for
@@ -29,8 +30,7 @@ _SERVED_BY = {"smtp": Service.SMTP, "pop3": Service.POP3, "imap": Service.IMAP, 
 _UNKNOWN_GREETING_S = 6.0  # a port of no known service is given less time to speak first
 
 
-@dataclass(frozen=True)
-class Door:
+class Door(msgspec.Struct, frozen=True):
     """One port of one address of one host."""
 
     host: str
@@ -43,8 +43,7 @@ class Door:
         return None if is_address(self.host) else self.host
 
 
-@dataclass
-class Notes:
+class Notes(msgspec.Struct):
     """What a survey has learnt so far."""
 
     speaks: str | None = None
@@ -60,7 +59,7 @@ class Notes:
     nameless: Tls | None = None
     nameless_trouble: Trouble | None = None
     legacy: Legacy | None = None
-    dialogues: list[Dialogue] = field(default_factory=list)
+    dialogues: list[Dialogue] = []
 
 
 async def survey(network: Network, door: Door, deadline: Deadline) -> Notes:
@@ -122,12 +121,11 @@ async def _converse(network: Network, door: Door, service: Service, deadline: De
             manners = manners_for(_SERVED_BY[notes.speaks])
             dialogue.hand_over(manners.client, octets)
         await _get_to_know(dialogue, manners, service, door, notes)
-        await dialogue.farewell(manners.goodbye())
+        dialogue.farewell(manners.goodbye())
     except Stopped as stopped:
         notes.trouble = stopped.trouble
         notes.speaks = notes.speaks or recognise(dialogue.first_octets)
-        if stopped.trouble.kind in {Kind.REJECTED, Kind.TEMPORARY}:  # still in step: part as friends
-            await dialogue.farewell(manners.goodbye())
+        dialogue.part(stopped.trouble, manners.goodbye())
     finally:
         dialogue.close()
 

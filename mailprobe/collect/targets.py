@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -36,8 +35,7 @@ from mailprobe.net.network import Network
 from mailprobe.protocols.smtp.client import server_name
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True):
     """One target as the user gave it: a domain to follow, or a host, with the ports to ask there."""
 
     asked: str
@@ -46,8 +44,7 @@ class Wish:
     ports: tuple[Port, ...]
 
 
-@dataclass(frozen=True)
-class Depth:
+class Depth(msgspec.Struct, frozen=True):
     """How much to ask: *probes* for the facts that need connections of their own, *names* for reverse DNS.
 
     *thorough* asks STARTTLS ports, too, whether they take old TLS versions.
@@ -84,6 +81,7 @@ async def collect(network: Network, wishes: Sequence[Wish], depth: Depth) -> Evi
     """Gather evidence about every target, side by side; never raises for anything a server does."""
     started = network.now()
     targets = await asyncio.gather(*(_target(network, wish, depth) for wish in wishes))
+    await network.parted()
     reach = network.reach
     settings = Settings(
         resolver=reach.resolver,

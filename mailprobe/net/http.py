@@ -46,7 +46,7 @@ async def _response(connection: h11.Connection, stream: Stream, deadline: Deadli
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await _more(stream, deadline))
+            connection.receive_data(await _more(stream, deadline, begun=head is not None))
         elif isinstance(event, h11.Response):
             head = event
         elif isinstance(event, h11.Data):
@@ -56,14 +56,12 @@ async def _response(connection: h11.Connection, stream: Stream, deadline: Deadli
         elif isinstance(event, h11.EndOfMessage) and head is not None:
             headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in head.headers)
             return Response(head.status_code, headers, body)
-        elif isinstance(event, h11.ConnectionClosed):
-            raise NetworkError(Kind.CLOSED, "the server closed the connection without a response")
 
 
-async def _more(stream: Stream, deadline: Deadline) -> bytes:
+async def _more(stream: Stream, deadline: Deadline, *, begun: bool) -> bytes:
     try:
         return await stream.read(deadline.remaining(60.0))
     except NetworkError as error:
-        if error.kind is Kind.CLOSED:
-            return b""  # for h11 the end is an event
+        if error.kind is Kind.CLOSED and begun:
+            return b""  # for h11 the end is an event, and may be the end of the body
         raise

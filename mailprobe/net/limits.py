@@ -26,11 +26,14 @@ class Limits(msgspec.Struct, frozen=True):
 
     @classmethod
     def within(cls, seconds: float) -> Limits:
-        """Give limits that keep one target within *seconds* and no phase above its usual limit."""
+        """Give limits that keep one target within *seconds* and no phase above its usual limit.
+
+        A port that stays silent is asked once more, for TLS, so waiting for its greeting leaves time for that.
+        """
         usual = cls()
         return cls(
             connect_s=min(usual.connect_s, seconds),
-            greeting_s=min(usual.greeting_s, seconds),
+            greeting_s=min(usual.greeting_s, seconds * 2 / 3),
             reply_s=min(usual.reply_s, seconds),
             handshake_s=min(usual.handshake_s, seconds),
             farewell_s=min(usual.farewell_s, seconds),

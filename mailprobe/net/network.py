@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from mailprobe.model.errors import UsageError
+from mailprobe.model.errors import NetworkError, UsageError
 from mailprobe.model.evidence import Answer, Trust
 from mailprobe.model.names import address_family
 from mailprobe.net.dns.question import Question
@@ -74,6 +74,7 @@ class Network:
         self._pending: dict[Question, asyncio.Future[Answer]] = {}
         self._slots: dict[tuple[str, int], asyncio.Semaphore] = {}
         self._trust: TrustStore | None = None
+        self._partings: set[asyncio.Task[None]] = set()
         if reach.resolver != "system":
             self._servers = parse_resolver(reach.resolver)
         if reach.source is not None:
@@ -125,16 +126,13 @@ class Network:
 
         from mailprobe.net.dns import concurrent
 
-        if question in self._pending:
-            await asyncio.shield(self._pending[question])
-            return
-        ca_file = str(self.reach.ca_file) if self.reach.ca_file else None
-        task = asyncio.ensure_future(concurrent.run(self._lookup(question), ca_file))
-        self._pending[question] = task
-        try:
-            self._answers[question] = await task
-        finally:
-            del self._pending[question]
+        task = self._pending.get(question)
+        if task is None:
+            ca_file = str(self.reach.ca_file) if self.reach.ca_file else None
+            task = asyncio.ensure_future(concurrent.run(self._lookup(question), ca_file))
+            self._pending[question] = task
+            task.add_done_callback(lambda _: self._pending.pop(question))
+        self._answers[question] = await asyncio.shield(task)  # one who gives up must not stop it for the others
 
     def _lookup(self, question: Question) -> Lookup:
         from mailprobe.net.dns.lookup import lookup
@@ -171,6 +169,23 @@ class Network:
             slot.release()
             raise
 
+    def part(self, stream: Stream, limit_s: float) -> None:
+        """Close a stream once the server has answered our goodbye, after *limit_s* at the latest.
+
+        Nobody has to wait for it, but `parted` must be awaited before the event loop ends.
+        """
+        import asyncio
+
+        parting = asyncio.ensure_future(_part(stream, limit_s))
+        self._partings.add(parting)
+        parting.add_done_callback(self._partings.discard)
+
+    async def parted(self) -> None:
+        """Wait until every goodbye is said."""
+        import asyncio
+
+        await asyncio.gather(*self._partings)
+
     def serves_family(self, address: str) -> bool:
         """Tell whether the user wants addresses of this family asked."""
         return address_family(address) in self.reach.families
@@ -186,15 +201,29 @@ class Network:
 
     def verify(self, chain: tuple[bytes, ...]) -> Trust:
         """Say what the trust store thinks of a chain, now. See `mailprobe.net.trust.TrustStore.verify`."""
+        return self.trust.verify(chain, self.now())
+
+    @property
+    def trust(self) -> TrustStore:
+        """The trust store; made when a certificate is first to be judged, loaded by its own `load`."""
         from mailprobe.net.trust import TrustStore
 
         if self._trust is None:
             self._trust = TrustStore(self.reach.ca_file)
-        return self._trust.verify(chain, self.now())
+        return self._trust
 
     def now(self) -> datetime:
         """The time of day; the only clock that evidence is stamped with."""
         return datetime.now(UTC)
+
+
+async def _part(stream: Stream, limit_s: float) -> None:
+    try:
+        await stream.read(limit_s)
+    except NetworkError:
+        pass  # nothing that happens here matters any more
+    finally:
+        stream.close()
 
 
 def run_blocking(coroutine: Coroutine[object, object, Result]) -> Result:

@@ -40,6 +40,10 @@ class Client:
         """Remove and return the octets that follow the last reply."""
         return self._buffer.take_all()
 
+    def take_unasked(self) -> bytes:
+        """Remove and return octets behind the last reply that no server has cause to send before our next command."""
+        return self.take_unread()
+
     def secured(self) -> None:
         """Forget everything learnt in clear, as after a TLS handshake (RFC 3207 §4.2, RFC 9051 §6.2.1)."""
         self._buffer.take_all()
@@ -76,10 +80,13 @@ def argument(text: str) -> str:
     """Return a command argument unchanged.
 
     Raises:
-        LocalProtocolError: it holds a control character, which could smuggle in a second command.
+        LocalProtocolError: it holds a control character, which could smuggle in a second command, or half of a
+            surrogate pair, which has no octets.
     """
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
         raise LocalProtocolError(f"control character in command argument {text!r}")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise LocalProtocolError(f"the command argument {text!r} is no text")
     return text
 
 

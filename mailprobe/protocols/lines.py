@@ -60,6 +60,10 @@ class LineBuffer:
         self._searched = 0
         return taken
 
+    def starts_with(self, octets: bytes) -> bool:
+        """Tell whether the unread octets begin with *octets*."""
+        return self._data.startswith(octets)
+
     def __len__(self) -> int:
         return len(self._data)
 

@@ -17,10 +17,15 @@ _SIGNS = (
 )
 
 
+_ENOUGH = 4  # octets: as many as a status of SMTP, POP3 or IMAP has with its separator
+
+
 def recognise(octets: bytes) -> str | None:
     """Name the protocol that begins with *octets*: ``smtp``, ``pop3``, ``imap``, ``sieve``, ``lmtp``, ``ftp``,
-    ``http``, ``ssh``, ``tls``, or ``other``; None when there are no octets.
+    ``http``, ``ssh``, ``tls``, or ``other``; None when there are too few octets to tell, as from a server that
+    sends them one by one.
     """
-    if not octets:
-        return None
-    return next((name for sign, name in _SIGNS if sign.match(octets)), "other")
+    found = next((name for sign, name in _SIGNS if sign.match(octets)), None)
+    if found is None and (len(octets) >= _ENOUGH or b"\n" in octets):
+        return "other"
+    return found

@@ -9,10 +9,12 @@ from mailprobe.model.errors import NetworkError
 from mailprobe.model.evidence import Answer, Kind
 from mailprobe.model.names import is_address
 from mailprobe.net.dns.lookup import Failed, Lookup, Reply, Send
+from mailprobe.net.dns.servers import Server
 from mailprobe.net.limits import Deadline
 from mailprobe.net.stream import Stream, open_stream
 from mailprobe.net.tls import verified_context
 
+_HTTPS_PORT = 443
 _MEDIA_TYPE = "application/dns-message"  # RFC 8484 §6
 
 
@@ -111,13 +113,19 @@ async def _framed(stream: Stream, deadline: Deadline) -> bytes:
     return data[2 : 2 + int.from_bytes(data[:2])]
 
 
+def _authority(server: Server) -> str:
+    """Give the value of the Host field: the port only where it is not the usual one (RFC 9110 §7.2)."""
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return host if server.port == _HTTPS_PORT else f"{host}:{server.port}"
+
+
 async def _post(stream: Stream, send: Send, deadline: Deadline) -> Reply:
     from mailprobe.net.http import exchange
 
     response = await exchange(
         stream,
         method="POST",
-        host=send.server.host,
+        host=_authority(send.server),
         path=send.server.path,
         headers={"Content-Type": _MEDIA_TYPE, "Accept": _MEDIA_TYPE},
         body=send.wire,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator
 import msgspec
 
 from mailprobe.model.evidence import Answer, Dnssec, Status
+from mailprobe.net.dns.message import Query, read
 from mailprobe.net.dns.question import Question
 from mailprobe.net.dns.servers import Server
-from mailprobe.net.dns.wire import Query, Response
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -89,12 +89,12 @@ class _Course:
         detail = ""
         query = self._query(edns=True, checking_disabled=checking_disabled)
         reply = yield self._send(server, server.transport, query, try_s)
-        if not isinstance(reply, Failed) and Response(reply).refuses_edns:
+        if not isinstance(reply, Failed) and read(reply).refuses_edns:
             detail = "the resolver takes no EDNS"
             query = self._query(edns=False, checking_disabled=checking_disabled)
             reply = yield self._send(server, server.transport, query, try_s)
         transport = server.transport
-        if transport == "udp" and not isinstance(reply, Failed) and Response(reply).truncated:
+        if transport == "udp" and not isinstance(reply, Failed) and read(reply).truncated:
             transport = "tcp"
             reply = yield self._send(server, "tcp", query, self.time_left)
             if isinstance(reply, Failed):
@@ -102,7 +102,7 @@ class _Course:
                 reply = Failed(timeout=False, detail=f"the answer was cut at UDP size, and TCP failed: {reason}")
         if isinstance(reply, Failed):
             return self._failure(server, transport, reply)
-        answer = Response(reply).answer(self._question.name, self._question.type, trusted=server.trusted_path)
+        answer = read(reply).answer(self._question.name, self._question.type, trusted=server.trusted_path)
         return self._finished(answer, server, transport, answer.detail or detail)
 
     def tell_bogus(self, servfail: Answer, servers: tuple[Server, ...], try_s: float) -> Lookup:

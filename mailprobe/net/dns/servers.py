@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import msgspec
 
 from mailprobe.model.errors import UsageError
 from mailprobe.model.names import domain_name, host_and_port, is_address
+from mailprobe.model.ports import port_number
 
 _RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -63,11 +65,14 @@ def parse_resolver(text: str) -> tuple[Server, ...]:
 def _https_server(text: str) -> Server:
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port or 443
-    except ValueError as error:
+        host, port = parts.hostname or "", 443 if parts.port is None else port_number(str(parts.port))
+    except (ValueError, UsageError) as error:
         raise UsageError(f"resolver {text!r}: {error}") from None
     host = host if is_address(host) else domain_name(host)
-    return Server("https", host, port, parts.path or "/dns-query")  # RFC 8484 §4.1
+    path = (parts.path or "/dns-query") + (f"?{parts.query}" if parts.query else "")  # RFC 8484 §4.1
+    if not re.fullmatch(r"[!-~]+", path):
+        raise UsageError(f"resolver {text!r}: the path may hold printable ASCII without spaces; write others as %XX")
+    return Server("https", host, port, path)
 
 
 def system_servers() -> tuple[Server, ...]:

@@ -9,10 +9,11 @@ from mailprobe.model.evidence import Capabilities, Capability, Kind, Reply
 from mailprobe.protocols.client import Client, argument
 
 LITERAL_LIMIT = 65_536
+LITERALS_LIMIT = 1_000  # in one line; empty ones cost a server three octets each
 _LITERAL = re.compile(r"~?\{([0-9]{1,10})\+?\}$")  # RFC 9051 §4.3, with the forms of RFC 7888 and RFC 3516
 _GREETING = re.compile(r"\* (OK|PREAUTH|BYE)(?: |$)", re.IGNORECASE)  # RFC 9051 §7.1
 _TAGGED = re.compile(r"([^\s*+]\S*) (OK|NO|BAD)(?: |$)", re.IGNORECASE)
-_CAPABILITY_CODE = re.compile(r"\[CAPABILITY ([^\]]*)\]", re.IGNORECASE)
+_CAPABILITY_CODE = re.compile(r"\S+ (?:OK|NO|BAD|PREAUTH) \[CAPABILITY ([^\]]*)\]", re.IGNORECASE)  # RFC 9051 §7.1
 _CAPABILITY_DATA = re.compile(r"\* CAPABILITY (.*)", re.IGNORECASE)
 _RESPONSE_CODE = re.compile(r"\S+ (?:OK|NO|BAD|BYE|PREAUTH) \[([A-Z0-9-]+)([^\]]*)\]", re.IGNORECASE)
 _BYE = re.compile(r"\* BYE(?: |$)", re.IGNORECASE)
@@ -34,6 +35,7 @@ class ImapClient(Client):
         self._leaving = False
         self._open_line = ""  # a line whose literal has been read and that goes on
         self._literal = 0
+        self._literals = 0  # in the open line
         self._foreign_tags = foreign_tags
 
     def next_reply(self) -> Reply | None:
@@ -66,11 +68,16 @@ class ImapClient(Client):
         self._leaving = True
         return self._command("LOGOUT")
 
+    def take_unasked(self) -> bytes:
+        """As `Client.take_unasked`; untagged data may come at any time (RFC 9051 §5.2) and waits for the next reply."""
+        return b"" if self._buffer.starts_with(b"* ") else self.take_unread()
+
     def secured(self) -> None:
         """Forget what was learnt in clear, half a line too."""
         super().secured()
         self._open_line = ""
         self._literal = 0
+        self._literals = 0
 
     def _command(self, line: str) -> bytes:
         self._count += 1
@@ -85,21 +92,24 @@ class ImapClient(Client):
                 if data is None:
                     return None
                 self._open_line += data.decode("latin-1")
+                self._octets += self._literal
                 self._literal = 0
-            part = self._next_line()
-            if part is None:
+            line = self._next_line()
+            if line is None:
                 return None
+            literal = _LITERAL.search(line)  # before joining: the octets of a literal may look like one
             if self._open_line:
                 self._lines.pop()
-                self._lines[-1] = part = self._open_line + part
-            literal = _LITERAL.search(part)
+                self._lines[-1] = line = self._open_line + line
             if literal is None:
                 self._open_line = ""
-                return part
+                self._literals = 0
+                return line
             self._literal = int(literal[1])
-            self._open_line = part
-            if self._literal + len(part) > LITERAL_LIMIT:
-                raise RemoteProtocolError(f"a literal of {self._literal} octets", Kind.LIMIT)
+            self._literals += 1
+            self._open_line = line
+            if self._literal + len(line) > LITERAL_LIMIT or self._literals > LITERALS_LIMIT:
+                raise RemoteProtocolError(f"a literal of {self._literal} octets in too long a line", Kind.LIMIT)
 
     def _greeting_status(self, line: str) -> str:
         match = _GREETING.match(line)
@@ -128,7 +138,7 @@ def capabilities_in(reply: Reply) -> Capabilities | None:
     found = None
     for line in reply.lines:
         data = _CAPABILITY_DATA.fullmatch(line)
-        code = _CAPABILITY_CODE.search(line)
+        code = _CAPABILITY_CODE.match(line)
         if data:
             found = Capabilities(source="asked", items=_items(data[1]))
         elif code:

@@ -45,6 +45,11 @@ class Pop3Client(Client):
             raise LocalProtocolError("STLS belongs before TLS")
         return self._command("STLS")
 
+    def secured(self) -> None:
+        """Forget what was learnt in clear, and that a list was asked for."""
+        super().secured()
+        self._multi_line = False
+
     def quit(self) -> bytes:
         """Say goodbye."""
         return self._command("QUIT")
