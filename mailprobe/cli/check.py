@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mailprobe.cli import meanwhile
 from mailprobe.cli.options import network_options, open_network, session_options
 from mailprobe.cli.verdicts import Wanted, deliver, judging_options
 from mailprobe.collect.targets import Depth, collect, parse_target
 from mailprobe.model.ports import SEVEN_PORTS, parse_ports
+
+_AFTERWARDS = ("mailprobe.checks", "mailprobe.checks.judge", "mailprobe.output.findings")
 
 
 @click.command()
@@ -48,5 +50,5 @@ def check(
     chosen = parse_ports(listed) if listed is not None else SEVEN_PORTS
     wishes = [parse_target(target, chosen, follow_mx=not as_host) for target in targets]
     with open_network(**network) as net:
-        evidence = asyncio.run(collect(net, wishes, Depth(thorough=thorough)))
+        evidence = meanwhile.ask(net, collect(net, wishes, Depth(thorough=thorough)), _AFTERWARDS)
     return deliver(evidence, wanted)

@@ -40,7 +40,7 @@ def mx(domains: tuple[str, ...], kind: str, form: str, **network: Any) -> int:
     with open_network(**network) as net:
         if kind != "MX" or form == "nslookup":
             answers = _run(net, lambda: net.resolve(Question(name, kind) for name in names))
-            _show_answers(answers, domains, form)
+            _show_answers(answers, [_typed(domain, kind) for domain in domains], form)
             return _status_of_answers(answers)
         found = _run(net, lambda: roads(net, names))
     _show(found, form)
@@ -51,6 +51,11 @@ def _name(text: str, kind: str) -> str:
     if kind == "PTR" and is_address(text):
         return reverse_name(text)
     return domain_name(text)
+
+
+def _typed(text: str, kind: str) -> str:
+    """Give the name as nslookup repeats it: as typed, but an address as its reverse name."""
+    return reverse_name(text) if kind == "PTR" and is_address(text) else text
 
 
 def _run(net: Network, lookups: Callable[[], Coroutine[Any, Any, Result]]) -> Result:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mailprobe.cli.closed import StdoutClosed
 from mailprobe.model.errors import UsageError
 from mailprobe.model.labfile import read_lab_file
 from mailprobe.model.names import domain_name, is_address
@@ -181,11 +182,18 @@ def width() -> int:
 
 
 def put(text: str) -> None:
-    """Write to stdout, which is for data."""
+    """Write to stdout, which is for data.
+
+    Raises:
+        StdoutClosed: nobody reads it any more.
+    """
+    text = text if not text or text.endswith("\n") else f"{text}\n"
     try:
-        sys.stdout.write(text if not text or text.endswith("\n") else f"{text}\n")
+        sys.stdout.write(text)
     except UnicodeEncodeError:
         sys.stdout.write(text.encode("ascii", "backslashreplace").decode("ascii"))
+    except BrokenPipeError:
+        raise StdoutClosed from None
 
 
 def say(text: str) -> None:

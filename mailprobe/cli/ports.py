@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
 
 from mailprobe import __version__
+from mailprobe.cli import meanwhile
 from mailprobe.cli.options import format_option, network_options, open_network, put, say, session_options, style, width
 from mailprobe.cli.views import session_views
 from mailprobe.collect.targets import GLANCE, collect, parse_target
@@ -16,6 +16,7 @@ from mailprobe.model.ports import SEVEN_PORTS, parse_ports
 from mailprobe.model.view import SessionView, reachability
 
 FAILED, UNDECIDED = 1, 3
+_AFTERWARDS = ("mailprobe.records.certificate", "mailprobe.output.ports", "tabulate")
 
 
 @click.command()
@@ -35,7 +36,7 @@ def ports(hosts: tuple[str, ...], listed: str | None, form: str, verbose: bool, 
     chosen = parse_ports(listed) if listed is not None else SEVEN_PORTS
     wishes = [parse_target(host, chosen, follow_mx=False) for host in hosts]
     with open_network(**network) as net:
-        evidence = asyncio.run(collect(net, wishes, GLANCE))
+        evidence = meanwhile.ask(net, collect(net, wishes, GLANCE), _AFTERWARDS if form == "table" else ())
     views = session_views(evidence)
     _show(evidence, views, form, verbose=verbose)
     for target in evidence.targets:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
 
-from mailprobe.checks import CHECKS
-from mailprobe.checks.judge import choose
-from mailprobe.checks.judge import judge as judge_evidence
-from mailprobe.checks.registry import Check
 from mailprobe.cli.options import format_option, put, say, style, width
 from mailprobe.cli.views import report
 from mailprobe.model.errors import UsageError
 from mailprobe.model.evidence import Evidence
 from mailprobe.model.finding import Finding, Severity, Verdict
 from mailprobe.model.view import CheckCard, Report
+
+if TYPE_CHECKING:
+    from mailprobe.checks.registry import Check
 
 FAILED, UNDECIDED = 1, 3
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -70,6 +69,10 @@ def deliver(evidence: Evidence, wanted: Wanted) -> int:
     Raises:
         UsageError: an unknown check, or a baseline that cannot be read.
     """
+    # The checks are imported while the servers are waited for, not before: see `mailprobe.cli.meanwhile`.
+    from mailprobe.checks.judge import choose
+    from mailprobe.checks.judge import judge as judge_evidence
+
     checks = choose(_split(wanted.only), _split(wanted.skip))
     known = _read_baseline(wanted.baseline) if wanted.baseline else set()
     findings = judge_evidence(evidence, checks)
@@ -178,6 +181,7 @@ def card(check: Check) -> CheckCard:
 
 
 def _explain_all(findings: Sequence[Finding]) -> None:
+    from mailprobe.checks import CHECKS
     from mailprobe.output.explain import explain
 
     open_ones = [item.check for item in findings if item.verdict not in {Verdict.OK, Verdict.NOT_APPLICABLE}]

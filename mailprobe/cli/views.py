@@ -55,5 +55,5 @@ def _certificate(session: Session, now: datetime) -> CertificateView | None:
         verdict = "self-signed"
     else:
         verdict = "incomplete" if len(session.tls.chain) == 1 else "untrusted"
-    days = int(leaf.days_left(now) // 1)
+    days = int(leaf.days_left(now))  # whole days, towards zero: 30 hours ago is one day ago
     return CertificateView(verdict=verdict, days_left=days, subject=leaf.subject, not_after=leaf.not_after)

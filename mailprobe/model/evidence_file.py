@@ -27,14 +27,14 @@ def read_evidence(text: bytes, source: str) -> Evidence:
     """
     try:
         schema = msgspec.json.decode(text, type=_Head).schema
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(f"{source}: this is no evidence of mailprobe: {error}") from None
     if schema != SCHEMA:
         hint = "use a newer mailprobe" if schema > SCHEMA else "collect it anew"
         raise EvidenceError(f"{source}: the evidence has schema {schema}, this mailprobe reads {SCHEMA}; {hint}")
     try:
         return msgspec.json.decode(text, type=Evidence)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EvidenceError(f"{source}: the evidence is not as schema {SCHEMA} says: {error}") from None
 
 

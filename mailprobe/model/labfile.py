@@ -38,5 +38,5 @@ def read_lab_file(path: Path) -> LabFile:
         return msgspec.json.decode(path.read_bytes(), type=LabFile)
     except OSError as error:
         raise UsageError(f"lab file {path}: {error.strerror}; is the lab running?") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"lab file {path}: {error}") from None

@@ -29,7 +29,7 @@ def domain_name(text: str) -> str:
     if not name:
         raise UsageError("an empty name was given where a domain or host is needed")
     if not name.isascii():
-        name = _to_ascii(name)
+        name = _to_ascii(name).removesuffix(".")  # an ideographic full stop is a dot, too
     name = name.lower()
     if len(name) > NAME_LIMIT:
         raise UsageError(

@@ -59,6 +59,7 @@ _NUMBERS = {
 _HEX = {"DS": 3, "CDS": 3, "DLV": 3, "TLSA": 3, "SMIMEA": 3, "SSHFP": 2, "ZONEMD": 3}
 _BASE64 = {"DNSKEY": 3, "CDNSKEY": 3, "RRSIG": 8, "OPENPGPKEY": 0, "DHCID": 0}
 _PIECE = 56
+_TRIES = 3
 
 _SERVER = re.compile(
     r"(?:(?P<scheme>\w+)://)?(?:\[(?P<six>[^]]+)\]|(?P<bare>[^/:]*:[^/]*:[^/]*)|(?P<host>[^/:]*))(?::(?P<port>\d+))?(?:/.*)?"
@@ -84,6 +85,8 @@ def _one(answer: Answer, typed: str) -> str:
     lines = [f"Server:\t\t{host}", f"Address:\t{host}#{port}", ""]
     if answer.status is Status.SERVFAIL:
         lines.insert(0, f";; Got SERVFAIL reply from {host}")
+    if answer.transport == "tcp":  # resolvers are asked over TCP only for what was cut
+        lines.insert(0, ";; Truncated, retrying in TCP mode.")
     if answer.rcode != "NOERROR":
         lines.append(f"** server can't find {_bare(typed)}: {answer.rcode}")
         return _text(lines)
@@ -105,9 +108,13 @@ def _text(lines: list[str]) -> str:
 
 
 def _unreachable(answer: Answer, place: str) -> str:
-    met = "timed out" if answer.status is Status.TIMEOUT else clean(answer.detail).lower() or "failure"
+    if answer.status is Status.TIMEOUT:
+        met, times = "timed out", max(answer.attempts, 1)
+    else:
+        # nslookup tries again even where the connection is refused; we do not, and print as if we had.
+        met, times = clean(answer.detail).rpartition(": ")[2].lower() or "failure", _TRIES
     each = f";; communications error to {place}: {met}"
-    return _text([*[each] * max(answer.attempts, 1), ";; no servers could be reached"])
+    return _text([*[each] * times, ";; no servers could be reached"])
 
 
 def _place(server: str) -> tuple[str, str]:

@@ -133,7 +133,9 @@ def _oddities(session: Session) -> list[str]:
         size = plural(len(session.leftover), "octet")
         notes.append(f"{size} in clear came behind the go-ahead for STARTTLS (response injection)")
     trouble = session.trouble
-    if trouble is not None and not (trouble.stage is Stage.CONNECT and reachability(session) == "refused"):
+    told = session.answered_in_clear and trouble is not None and trouble.stage is Stage.HANDSHAKE
+    refused = trouble is not None and trouble.stage is Stage.CONNECT and reachability(session) == "refused"
+    if trouble is not None and not told and not refused:
         notes.append(in_trouble(trouble))
     return notes
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Tone = Literal["good", "warn", "bad", "note", "dim", "strong"]
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(msgspec.Struct, frozen=True):
     """Paints words, or leaves them as they are when *colour* is off."""
 
     colour: bool = False

@@ -95,7 +95,8 @@ def in_trouble(trouble: Trouble) -> str:
     if trouble.stage is Stage.RESOLVE and trouble.detail:
         return f"no host could be asked: {clean(trouble.detail)}"
     said = f"{_KINDS[trouble.kind]} {_STAGES[trouble.stage]}"
-    return f"{said}: {clean(trouble.detail)}" if trouble.detail else said
+    says_more = trouble.detail and trouble.detail != _KINDS[trouble.kind]
+    return f"{said}: {clean(trouble.detail)}" if says_more else said
 
 
 def because(cause: Cause) -> str:

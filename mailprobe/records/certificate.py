@@ -8,7 +8,8 @@ from ipaddress import ip_address
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
@@ -19,8 +20,9 @@ class Certificate(msgspec.Struct, frozen=True):
     """What a certificate says.
 
     *names* and *addresses* come from the subject alternative name, *has_san* tells whether there is one at all.
-    *key* is ``RSA``, ``EC``, ``DSA``, ``Ed25519``, ``Ed448`` or the type's own name; *key_bits* 0 where it has no
-    meaning. *signature_hash* is ``sha256`` and the like, empty where the algorithm has none of its own.
+    *key* is ``RSA``, ``EC``, ``DSA``, ``Ed25519``, ``Ed448`` or the type's own name, its OID where the library does
+    not know it; *key_bits* 0 where it has no meaning. *signature_hash* is ``sha256`` and the like, empty where the
+    algorithm has none of its own, or one that is not known.
     *purposes* are the extended key usages as dotted OIDs, None when the extension is absent.
     """
 
@@ -66,6 +68,15 @@ class Certificate(msgspec.Struct, frozen=True):
         return (self.not_after - now).total_seconds() / 86_400
 
 
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+    x509.DuplicateExtension,
+)
+
+
 @functools.lru_cache(maxsize=4_096)
 def read(der: bytes) -> Certificate:
     """Read a certificate.
@@ -75,7 +86,7 @@ def read(der: bytes) -> Certificate:
     """
     try:
         return _read(x509.load_der_x509_certificate(der))
-    except (ValueError, TypeError, x509.UnsupportedGeneralNameType, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise RecordError(f"the certificate cannot be read: {error}") from None
 
 
@@ -122,8 +133,8 @@ def _common_name(name: x509.Name) -> str:
 def _key(certificate: x509.Certificate) -> tuple[str, int]:
     try:
         key = certificate.public_key()
-    except (ValueError, NotImplementedError) as error:
-        return type(error).__name__, 0
+    except (ValueError, NotImplementedError, UnsupportedAlgorithm):
+        return certificate.public_key_algorithm_oid.dotted_string, 0
     if isinstance(key, rsa.RSAPublicKey):
         return "RSA", key.key_size
     if isinstance(key, ec.EllipticCurvePublicKey):
@@ -134,12 +145,14 @@ def _key(certificate: x509.Certificate) -> tuple[str, int]:
         return "Ed25519", 0
     if isinstance(key, ed448.Ed448PublicKey):
         return "Ed448", 0
-    key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return type(key).__name__.removesuffix("PublicKey"), 0
 
 
 def _signature_hash(certificate: x509.Certificate) -> str:
-    algorithm = certificate.signature_hash_algorithm
+    try:
+        algorithm = certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:  # newer than the library, or a national standard
+        return ""
     return algorithm.name if algorithm is not None else ""
 
 
