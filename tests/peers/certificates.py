@@ -42,6 +42,7 @@ class CertificateAuthority:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True)
         self._directory = directory
+        self._issued = 0
         self._now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
         self._root = self._authority("mailprobe test root", None)
         self._intermediate = self._authority("mailprobe test intermediate", self._root)
@@ -49,14 +50,18 @@ class CertificateAuthority:
         self.ca_file.write_bytes(_pem(self._root.certificate))
 
     def issue(self, kind: Kind, *names: str) -> CertificateFiles:
-        """Write a key and a chain for these DNS names."""
+        """Write a key and a chain for these DNS names, into files that no later call touches.
+
+        A server may read them long after its start: Postfix does so in each process that it starts.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         begin = self._now - (91 if kind is Kind.EXPIRED else 2) * _DAY
         issuer = None if kind is Kind.SELF_SIGNED else self._intermediate
         leaf = _leaf(key, names, issuer, (begin, begin + 90 * _DAY))
         complete = kind in (Kind.VALID, Kind.EXPIRED)
         chain = [leaf, self._intermediate.certificate] if complete else [leaf]
-        stem = f"{names[0]}-{kind.value}"
+        self._issued += 1
+        stem = f"{names[0]}-{kind.value}-{self._issued}"
         files = CertificateFiles(self._directory / f"{stem}.key", self._directory / f"{stem}.pem")
         files.key.write_bytes(_pem_key(key))
         files.key.chmod(0o600)
@@ -82,9 +87,7 @@ def _leaf(
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(authority=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    builder = builder.add_extension(
-        x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
-    )
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
     return builder.sign(key if issuer is None else issuer.key, hashes.SHA256())
 
 

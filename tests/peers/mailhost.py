@@ -61,9 +61,9 @@ class MailHostFactory(Protocol):
 class MailHost:
     """A running host ``mail.example.test`` for the mail domain ``example.test``, at 127.0.0.25.
 
-    *ports* maps each of the seven usual port numbers to the one that really listens (or refuses); *ca_file* is a
-    PEM file with the root. Every user exists, with the same password and a mailbox of its own, so that a
-    test which wants an empty mailbox takes a user name that nobody else uses.
+    *ports* maps each of the seven usual port numbers to the one that really listens (or refuses): free ones, unless
+    they are given. *ca_file* is a PEM file with the root. Every user exists, with the same password and a mailbox
+    of its own, so that a test which wants an empty mailbox takes a user name that nobody else uses.
     """
 
     name = MAIL_HOST
@@ -71,10 +71,16 @@ class MailHost:
     address = MAIL_ADDRESS
     password = PASSWORD
 
-    def __init__(self, directory: Path, authority: CertificateAuthority, variant: Variant) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        authority: CertificateAuthority,
+        variant: Variant,
+        ports: Mapping[int, int] | None = None,
+    ) -> None:
         self.variant = variant
         self.ca_file = authority.ca_file
-        self.ports: Mapping[int, int] = {port: free_port(MAIL_ADDRESS) for port in SMTP_PORTS + ACCESS_PORTS}
+        self.ports = ports or {port: free_port(MAIL_ADDRESS) for port in SMTP_PORTS + ACCESS_PORTS}
         self._certificate = authority.issue(variant.certificate, MAIL_HOST)
         self._dovecots = self._make_dovecots(directory)
         self._postfix = self._make_postfix(directory)

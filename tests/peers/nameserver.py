@@ -68,4 +68,4 @@ class NameServer:
     def _new_unbound(self) -> Unbound:
         self._tries += 1
         authority = self.nsd.endpoint.replace(":", "@")
-        return Unbound(self._directory / f"unbound-{self._tries}", authority, self._anchors)
+        return Unbound(self._directory / f"unbound-{self._tries}", authority, self._zones, self._anchors)

@@ -163,9 +163,7 @@ def test_a_submitted_letter_arrives_in_the_mailbox(mail_host: MailHostFactory) -
         (Kind.INCOMPLETE, "Verify return code: 21 (unable to verify the first certificate)"),
     ],
 )
-def test_all_seven_ports_show_the_certificate(
-    mail_host: MailHostFactory, port: int, kind: Kind, verdict: str
-) -> None:
+def test_all_seven_ports_show_the_certificate(mail_host: MailHostFactory, port: int, kind: Kind, verdict: str) -> None:
     host = mail_host(certificate=kind)
     name = ["-verify_hostname", host.name, "-servername", host.name]
     assert verdict in s_client(host, port, *name)
@@ -173,9 +171,7 @@ def test_all_seven_ports_show_the_certificate(
 
 @pytest.mark.parametrize(("legacy", "protocol"), [(False, "Cipher is (NONE)"), (True, "New, TLSv1.0, Cipher is")])
 @pytest.mark.parametrize("port", [25, 587, 465, 110, 995, 143, 993])
-def test_only_the_legacy_host_takes_tls_1_0(
-    mail_host: MailHostFactory, port: int, legacy: bool, protocol: str
-) -> None:
+def test_only_the_legacy_host_takes_tls_1_0(mail_host: MailHostFactory, port: int, legacy: bool, protocol: str) -> None:
     assert protocol in s_client(mail_host(legacy_tls=legacy), port, "-tls1", "-cipher", "ALL:@SECLEVEL=0")
 
 

@@ -68,9 +68,7 @@ def signed_zone(name: str, *, bogus: bool = False) -> SignedZone:
     key = dns.dnssec.make_dnskey(private.public_key(), Algorithm.ECDSAP256SHA256, flags=flags)
     now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
-    dns.dnssec.sign_zone(
-        zone, keys=[(private, key)], inception=now - day, expiration=now + 30 * day, dnskey_ttl=3600
-    )
+    dns.dnssec.sign_zone(zone, keys=[(private, key)], inception=now - day, expiration=now + 30 * day, dnskey_ttl=3600)
     text = zone.to_text(relativize=False)
     assert isinstance(text, str)
     if bogus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.peers.servers.process import Process, find_program, free_port
@@ -10,7 +10,8 @@ from tests.peers.servers.process import Process, find_program, free_port
 ADDRESS = "127.0.0.1"
 
 # Unbound answers test. and 127.in-addr.arpa itself unless told not to (RFC 6303, RFC 6761). The stub for the root
-# keeps every other name on this machine: the authoritative server refuses it, which becomes SERVFAIL here.
+# keeps every other name on this machine: the authoritative server refuses it, which becomes SERVFAIL here. Each zone
+# has a stub of its own, for once Unbound has met a zone's NS records it follows those where no stub is as specific.
 _CONFIG = """
 server:
     interface: {address}@{port}
@@ -47,16 +48,16 @@ stub-zone:
 
 
 class Unbound:
-    """Unbound in front of *authority* (``address@port``).
+    """Unbound in front of *authority* (``address@port``), which serves *zones*.
 
     *anchors* are DNSKEY records in presentation form; below them answers are validated, elsewhere they count as
     insecure.
     """
 
-    def __init__(self, directory: Path, authority: str, anchors: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, authority: str, zones: Iterable[str], anchors: Sequence[str] = ()) -> None:
         directory.mkdir(parents=True)
         self.port = free_port(ADDRESS)
-        names = ("test.", "127.in-addr.arpa.", ".")
+        names = [*(f"{zone}." for zone in zones), "."]
         config = _CONFIG.format(
             address=ADDRESS,
             port=self.port,
