@@ -310,7 +310,10 @@ def _trusted(session: Session, *, relay: bool) -> Judgement:
         return not_applicable("another check speaks of it")
     if trust.code in _ISSUER_MISSING and len(session.tls.chain) == 1:
         return not_applicable("the chain is incomplete")
-    top = read(session.tls.chain[-1])
+    try:
+        top = read(session.tls.chain[-1])
+    except RecordError as error:
+        return fail(str(error))
     return verdict(
         trust.trusted, f"trusted ({trust.store})", f"{trust.reason}: the chain ends at {top.issuer}", top.issuer
     )

@@ -128,18 +128,18 @@ class ImapManners:
 
     def __init__(self, foreign_tags: tuple[str, ...] = ()) -> None:
         self.client = imap.ImapClient(foreign_tags)
-        self._told: Capabilities | None = None
+        self.told: Capabilities | None = None  # by the greeting
 
     def welcome(self, greeting: Reply) -> None:
         """Go on after OK and PREAUTH."""
         if greeting.status == "BYE":
             raise stop(Stage.GREETING, _imap_kind(greeting), greeting.lines[-1])
-        self._told = imap.capabilities_in(greeting)
+        self.told = imap.capabilities_in(greeting)
 
     async def capabilities(self, dialogue: Dialogue, stage: Stage) -> Capabilities | None:
         """Take the list of the greeting, or ask; always ask inside TLS (RFC 9051 §6.2.1)."""
-        if self._told is not None:
-            told, self._told = self._told, None
+        if self.told is not None:
+            told, self.told = self.told, None
             return told
         reply = await dialogue.ask(stage, self.client.capability())
         if reply.status == "BYE":
@@ -152,7 +152,7 @@ class ImapManners:
 
     def starttls(self) -> bytes:
         """Give STARTTLS, and drop what the greeting told."""
-        self._told = None
+        self.told = None
         return self.client.starttls()
 
     def go_ahead(self, reply: Reply) -> None:

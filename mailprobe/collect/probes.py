@@ -63,6 +63,9 @@ async def _inject(dialogue: Dialogue, manners: Manners, door: Door, second: Seco
         else:
             go_ahead = await dialogue.ask(Stage.PROBE, manners.starttls() + _UNKNOWN_COMMAND)
     elif isinstance(manners, ImapManners):
+        if manners.starttls_offered(manners.told) is False:
+            dialogue.farewell(manners.goodbye())
+            return
         noop = f"{_FOREIGN_TAG} NOOP\r\n".encode("ascii")
         go_ahead = await dialogue.ask(Stage.PROBE, manners.starttls() + noop)
     else:

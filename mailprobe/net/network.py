@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mailprobe.net.trust import TrustStore
 
 CONNECTIONS_PER_PORT = 2
+IN_FLIGHT = 200  # connections and questions at once: a domain may name thousands of exchangers, files are fewer
 Result = TypeVar("Result")
 Route = Callable[[str, int], tuple[str, int]]
 
@@ -73,6 +74,7 @@ class Network:
         self._answers: dict[Question, Answer] = {}
         self._pending: dict[Question, asyncio.Future[Answer]] = {}
         self._slots: dict[tuple[str, int], asyncio.Semaphore] = {}
+        self._gate: asyncio.Semaphore | None = None
         self._trust: TrustStore | None = None
         self._partings: set[asyncio.Task[None]] = set()
         if reach.resolver != "system":
@@ -112,8 +114,10 @@ class Network:
             return
         from mailprobe.net.dns import blocking
 
-        answers = blocking.run([self._lookup(question) for question in questions])
-        self._answers.update(zip(questions, answers, strict=True))
+        for start in range(0, len(questions), IN_FLIGHT):
+            batch = questions[start : start + IN_FLIGHT]
+            answers = blocking.run([self._lookup(question) for question in batch])
+            self._answers.update(zip(batch, answers, strict=True))
 
     async def _ask_concurrently(self, questions: list[Question]) -> None:
         import asyncio
@@ -129,10 +133,21 @@ class Network:
         task = self._pending.get(question)
         if task is None:
             ca_file = str(self.reach.ca_file) if self.reach.ca_file else None
-            task = asyncio.ensure_future(concurrent.run(self._lookup(question), ca_file))
+            task = asyncio.ensure_future(self._within_gate(lambda: concurrent.run(self._lookup(question), ca_file)))
             self._pending[question] = task
             task.add_done_callback(lambda _: self._pending.pop(question))
         self._answers[question] = await asyncio.shield(task)  # one who gives up must not stop it for the others
+
+    async def _within_gate(self, asking: Callable[[], Coroutine[object, object, Result]]) -> Result:
+        async with self._open_gate():
+            return await asking()
+
+    def _open_gate(self) -> asyncio.Semaphore:
+        import asyncio
+
+        if self._gate is None:
+            self._gate = asyncio.Semaphore(IN_FLIGHT)
+        return self._gate
 
     def _lookup(self, question: Question) -> Lookup:
         from mailprobe.net.dns.lookup import lookup
@@ -159,14 +174,19 @@ class Network:
         from mailprobe.net.stream import open_stream
 
         slot = self._slots.setdefault((address, port), asyncio.Semaphore(CONNECTIONS_PER_PORT))
+        gate = self._open_gate()
         await slot.acquire()
+        await gate.acquire()
+
+        def leave() -> None:
+            gate.release()
+            slot.release()
+
         try:
             real_address, real_port = self.reach.route(address, port)
-            return await open_stream(
-                real_address, real_port, source=self.reach.source, limit_s=limit_s, on_close=slot.release
-            )
+            return await open_stream(real_address, real_port, source=self.reach.source, limit_s=limit_s, on_close=leave)
         except BaseException:
-            slot.release()
+            leave()
             raise
 
     def part(self, stream: Stream, limit_s: float) -> None:
