@@ -39,7 +39,7 @@ check: $(DEV)
 	$(BIN)/mypy
 
 bench: $(DEV)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 docs: $(DEV)
 	$(BIN)/python -m docs.generate
