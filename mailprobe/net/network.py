@@ -75,6 +75,7 @@ class Network:
         self._pending: dict[Question, asyncio.Future[Answer]] = {}
         self._slots: dict[tuple[str, int], asyncio.Semaphore] = {}
         self._gate: asyncio.Semaphore | None = None
+        self._under_way: list[tuple[str, int]] = []
         self._trust: TrustStore | None = None
         self._partings: set[asyncio.Task[None]] = set()
         if reach.resolver != "system":
@@ -177,8 +178,10 @@ class Network:
         gate = self._open_gate()
         await slot.acquire()
         await gate.acquire()
+        self._under_way.append((address, port))
 
         def leave() -> None:
+            self._under_way.remove((address, port))
             gate.release()
             slot.release()
 
@@ -188,6 +191,11 @@ class Network:
         except BaseException:
             leave()
             raise
+
+    @property
+    def waiting_for(self) -> list[str]:
+        """Name the ports that a conversation is going on with, as ``address:port``."""
+        return [f"{address}:{port}" for address, port in dict.fromkeys(self._under_way)]
 
     def part(self, stream: Stream, limit_s: float) -> None:
         """Close a stream once the server has answered our goodbye, after *limit_s* at the latest.

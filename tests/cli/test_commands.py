@@ -254,6 +254,12 @@ def test_colour_is_for_terminals_only_and_can_be_declined() -> None:
     assert "\x1b[" not in mailprobe("check", "--lab", target).stdout
 
 
+def test_a_person_is_told_what_a_long_run_waits_for() -> None:
+    silent = ("ports", "--lab", "--ports", "25", "--timeout", "4", "greeting-silence.lab.test")
+    assert re.search(r"\d s, waiting for 127\.53\.\d+\.\d+:25", on_terminal(*silent))
+    assert "waiting for" not in mailprobe(*silent).stderr
+
+
 def test_hostile_words_never_reach_the_terminal() -> None:
     for name in ("greeting-escapes", "certificate-escapes"):
         assert name in {scenario.name for scenario in SCENARIOS}
