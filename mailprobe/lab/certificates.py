@@ -54,7 +54,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     organization: str = ""
     lists_names: bool = True  # False leaves the subject alternative names out
     begins_days: float = -1
-    ends_days: float = 89
+    ends_days: float = 89.5  # half a day off, so that "89 days left" stays so for the whole run
     issuer: Issuer = Issuer.INTERMEDIATE
     chain: Chain = Chain.COMPLETE
     key: KeyKind = KeyKind.EC_P256
