@@ -53,7 +53,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     common_name: str = ""
     organization: str = ""
     lists_names: bool = True  # False leaves the subject alternative names out
-    begins_days: float = -1
+    begins_days: float = -0.5
     ends_days: float = 89.5  # half a day off, so that "89 days left" stays so for the whole run
     issuer: Issuer = Issuer.INTERMEDIATE
     chain: Chain = Chain.COMPLETE
