@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailprobe.collect.dialogue import Dialogue, Stopped
+from mailprobe.collect.dialogue import Dialogue, Stopped, stop
 from mailprobe.collect.manners import ImapManners, Manners, manners_for
 from mailprobe.collect.survey import Door
 from mailprobe.model.evidence import Injection, Kind, Legacy, Reply, Stage, Tls, Trouble
@@ -40,8 +40,12 @@ async def probe_starttls(network: Network, door: Door, deadline: Deadline) -> Se
     dialogue = Dialogue(network, manners_used.client, deadline)
     try:
         await dialogue.connect(door.address, door.port.number)
-        manners_used.welcome(await dialogue.greeting())
-        await _inject(dialogue, manners_used, door, second)
+        greeting = await dialogue.greeting()
+        manners_used.welcome(greeting)
+        if greeting.status == "PREAUTH":  # STARTTLS is not allowed any more (RFC 9051 §6.2.1)
+            dialogue.farewell(manners_used.goodbye())
+        else:
+            await _inject(dialogue, manners_used, door, second)
     except Stopped as stopped:
         _note_end(second, stopped.trouble)
         dialogue.part(stopped.trouble, manners_used.goodbye())
@@ -101,15 +105,25 @@ async def _look_inside(dialogue: Dialogue, manners: Manners, *, transaction: boo
         return _injection(bool(mine), mine[0] if mine else reply.lines[-1], None)
     if isinstance(client, SmtpClient) and transaction:
         reply = await dialogue.ask(Stage.PROBE, client.mail(""))
-        if reply.status in _UNKNOWN_TO_SMTP:
-            return await _confirmed(dialogue, reply)
+        _stay(reply)
         kept = _kept_state(reply)
-        dialogue.farewell(manners.goodbye())
-        return _injection(False, reply.lines[0], kept)
+        if reply.status not in _UNKNOWN_TO_SMTP and not kept:
+            dialogue.farewell(manners.goodbye())
+            return _injection(False, reply.lines[0], kept)
+        # Was it the reply to MAIL, or to the injected command? When QUIT is answered at once, nothing was injected.
+        parting = await dialogue.ask(Stage.PROBE, manners.goodbye())
+        return _injection(False, reply.lines[0], kept) if parting.status == "221" else await _confirmed(dialogue, reply)
     reply = await dialogue.ask(Stage.PROBE, manners.goodbye())
+    _stay(reply)
     if reply.status in {"221", "+OK"}:
         return _injection(False, reply.lines[0], None)
     return await _confirmed(dialogue, reply)
+
+
+def _stay(reply: Reply) -> None:
+    """Stop at a 421, which may come at any time and is no answer to anything (RFC 5321 §3.8)."""
+    if reply.status == "421":
+        raise stop(Stage.PROBE, Kind.TEMPORARY, reply.lines[-1])
 
 
 async def _confirmed(dialogue: Dialogue, first: Reply) -> Injection:

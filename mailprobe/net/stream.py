@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -19,6 +20,15 @@ from mailprobe.model.evidence import Kind
 from mailprobe.net.limits import SESSION_OCTETS_LIMIT
 
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux has it; elsewhere ACKs come when they come
+# Alerts that OpenSSL names without the word (RFC 6066 §9).
+_ALERTS_OF_EXTENSIONS = {
+    "TLSV1_UNSUPPORTED_EXTENSION",
+    "TLSV1_CERTIFICATE_UNOBTAINABLE",
+    "TLSV1_UNRECOGNIZED_NAME",
+    "TLSV1_BAD_CERTIFICATE_STATUS_RESPONSE",
+    "TLSV1_BAD_CERTIFICATE_HASH_VALUE",
+}
+_FAMILY = re.compile(r"(sslv3|tlsv1|tlsv13) (alert )?")
 _FIRST_OCTETS = 2_048  # of a failed handshake, kept to recognise what answered
 _TLS_CONTENT_TYPES = range(20, 25)  # RFC 8446 §5.1 and heartbeat, RFC 6520 §3
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENETDOWN}
@@ -264,12 +274,11 @@ def _handshake_error(error: ssl.SSLError, first: bytes) -> NetworkError:
 
 
 def _is_alert(error: ssl.SSLError) -> bool:
-    return "ALERT" in (error.reason or "")
+    return "ALERT" in (error.reason or "") or error.reason in _ALERTS_OF_EXTENSIONS
 
 
 def _reason(error: ssl.SSLError) -> str:
     text = (error.reason or str(error)).replace("_", " ").lower()
-    for family in ("tlsv1 alert ", "sslv3 alert ", "tlsv13 alert "):
-        if text.startswith(family):
-            return f"the server sent the TLS alert '{text.removeprefix(family)}'"
-    return text
+    if not _is_alert(error):
+        return text
+    return f"the server sent the TLS alert '{_FAMILY.sub('', text, count=1)}'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -11,6 +12,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from mailprobe.model.errors import RecordError
@@ -85,7 +87,9 @@ def read(der: bytes) -> Certificate:
         RecordError: the octets are no certificate, or one that breaks RFC 5280 beyond reading.
     """
     try:
-        return _read(x509.load_der_x509_certificate(der))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # odd serials; the reader is not its author
+            return _read(x509.load_der_x509_certificate(der))
     except _UNREADABLE as error:
         raise RecordError(f"the certificate cannot be read: {error}") from None
 
