@@ -132,8 +132,8 @@ def host_serves_mail(host: Host) -> Judgement:
     if None in kinds:
         return ok(f"{kinds.count(None)} of {len(kinds)} ports answer")
     if any(kind in {Kind.TIMEOUT, Kind.UNREACHABLE, Kind.LOCAL} for kind in kinds):
-        return unknown(Cause.BLOCKED_HERE, f"none of {len(kinds)} ports answers, some say nothing at all")
-    return fail(f"all {len(kinds)} ports refuse the connection", host.name)
+        return unknown(Cause.BLOCKED_HERE, f"no port answers (asked: {len(kinds)}), some say nothing at all")
+    return fail(f"every port refuses the connection (asked: {len(kinds)})", host.name)
 
 
 @check(

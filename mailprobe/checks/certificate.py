@@ -13,6 +13,7 @@ from mailprobe.checks.undecided import conversation_undecided
 from mailprobe.model.errors import RecordError
 from mailprobe.model.evidence import Host, Session, Tls
 from mailprobe.model.finding import Judgement, Severity
+from mailprobe.model.names import is_address
 from mailprobe.model.ports import Role, Service
 from mailprobe.records.certificate import Certificate, names_host, read
 
@@ -141,6 +142,8 @@ def _named(session: Session, *, relay: bool) -> Judgement:
     if not leaf.has_san:
         return not_applicable("it has no alternative name at all")
     names = ", ".join((*leaf.names, *leaf.addresses)[:6]) or "nobody"
+    if is_address(session.host) and not leaf.addresses:
+        return not_applicable(f"an address was asked for; the certificate is for {names}")
     return verdict(
         names_host(leaf, session.host), f"names {session.host}", f"it is for {names}, not for {session.host}", names
     )

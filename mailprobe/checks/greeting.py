@@ -51,7 +51,7 @@ def greeting_prompt(session: Session) -> Judgement:
     """A pause on purpose keeps spam robots away, but monitoring and impatient clients give up as well."""
     spent = session.timings.get(Stage.GREETING.value)
     if session.greeting is None or spent is None:
-        slow = session.trouble is not None and session.trouble.kind in {Kind.TIMEOUT, Kind.LIMIT} and session.speaks
+        slow = session.trouble is not None and session.trouble.kind is Kind.TIMEOUT and session.speaks in _MAIL
         if slow and spent is not None:
             return fail(f"the greeting was not complete after {spent / 1000:.1f} s")
         return conversation_undecided(session)

@@ -70,7 +70,7 @@ def mx_usable(target: Target) -> Judgement:
     if is_null(domain.mx):
         return ok("a null MX says that the domain takes no mail (RFC 7505)")
     if domain.mx.status is Status.ANSWERED:
-        return ok(f"{len(exchangers(domain.mx))} MX records")
+        return ok(f"exchangers: {len(exchangers(domain.mx))}")
     undecided = next((found for answer in domain.implicit if (found := lookup_undecided(answer))), None)
     if any(answer.status is Status.ANSWERED for answer in domain.implicit):
         return ok("no MX, but an address of its own (implicit MX)")
@@ -82,7 +82,7 @@ def mx_usable(target: Target) -> Judgement:
     claim="The domain names its mail servers in MX records",
     severity=Severity.INFO,
     source="RFC 5321 §5.1",
-    advice="Publish an MX record, so that the web server's address is not taken for the mail server.",
+    advice="Publish an MX record, so that a web server is not taken for the mail server; for a host write --host.",
 )
 def mx_present(target: Target) -> Judgement:
     """With no MX record senders fall back to the domain's own address, which is often a web server."""

@@ -31,8 +31,16 @@ def _offered(session: Session, *, relay: bool) -> Judgement:
         return not_applicable("PREAUTH rules STARTTLS out")
     if session.offers_starttls is None:
         return conversation_undecided(session)
+    if not session.offers_starttls and _masked(session):
+        return not_applicable("keywords are masked on the way, and STARTTLS may be one of them")
     keyword = _KEYWORD[protocol_of(session)]
     return verdict(session.offers_starttls, f"{keyword} is offered", f"{keyword} is not offered", keyword)
+
+
+def _masked(session: Session) -> str | None:
+    """Give a keyword that was overwritten on the way."""
+    items = session.before_tls.items if session.before_tls is not None else ()
+    return next((item.keyword for item in items if _MASKED.fullmatch(item.keyword)), None)
 
 
 @check(
@@ -167,7 +175,7 @@ def starttls_masked(session: Session) -> Judgement:
         return not_applicable("not SMTP in clear")
     if session.before_tls is None:
         return conversation_undecided(session)
-    masked = next((item.keyword for item in session.before_tls.items if _MASKED.fullmatch(item.keyword)), None)
+    masked = _masked(session)
     banner = session.greeting.lines[0][4:] if session.greeting and session.greeting.lines else ""
     stars = banner.count("*") > len(banner) // 2 > 4
     what = masked or "the greeting"

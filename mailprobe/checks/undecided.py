@@ -43,7 +43,7 @@ def conversation_undecided(session: Session) -> Judgement:
 
 def cause_of(trouble: Trouble) -> Cause:
     """Name the cause of a trouble that leaves something undecided."""
-    if trouble.kind is Kind.TEMPORARY:
+    if trouble.kind is Kind.TEMPORARY and trouble.stage is not Stage.STARTTLS:
         grey = trouble.detail[:3] in {"450", "451"} or "greylist" in trouble.detail.lower()
         return Cause.GREYLISTED if grey else Cause.RATE_LIMITED
     if trouble.kind is Kind.TIMEOUT:

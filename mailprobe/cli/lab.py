@@ -118,6 +118,8 @@ def run(command: tuple[str, ...], delay: float) -> int:
     Also set: MAILPROBE_LAB_RESOLVER (address:port of its DNS) and MAILPROBE_LAB_CA (its root certificate, PEM).
     """
     chosen = command or (os.environ.get("SHELL", "/bin/sh"),)
+    if not command:
+        say("mailprobe: a shell with the lab around it; `exit` ends both")
     with _running(Lab(flight_delay_s=_checked(delay))) as (_, file), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lab.json"
         _write(file, path)

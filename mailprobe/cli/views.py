@@ -8,6 +8,7 @@ from datetime import datetime
 from mailprobe.model.errors import RecordError
 from mailprobe.model.evidence import Evidence, Session
 from mailprobe.model.finding import Finding
+from mailprobe.model.names import is_address
 from mailprobe.model.view import CertificateView, Report, SessionView
 
 
@@ -47,7 +48,7 @@ def _certificate(session: Session, now: datetime) -> CertificateView | None:
         verdict = "expired"
     elif leaf.not_before > now:
         verdict = "not yet valid"
-    elif not names_host(leaf, session.host):
+    elif not names_host(leaf, session.host) and (leaf.addresses or not is_address(session.host)):
         verdict = "wrong name"
     elif trust is None or trust.trusted:
         verdict = "ok"

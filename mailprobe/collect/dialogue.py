@@ -171,7 +171,7 @@ class Dialogue:
         if error.kind is not Kind.TIMEOUT:
             return str(error)
         begun = "the reply was not complete" if self.client.partial_lines() or self.first_octets else "silence"
-        return f"{begun} after our limit of {limit_s:g} s (RFC 5321 §4.5.3.2 allows servers minutes)"
+        return f"{begun} after our limit of {limit_s:.3g} s (RFC 5321 §4.5.3.2 allows servers minutes)"
 
     def _note_extra(self, stage: Stage) -> None:
         extra = self.client.take_unasked()

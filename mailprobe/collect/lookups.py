@@ -12,8 +12,6 @@ from mailprobe.net.dns.question import Question
 from mailprobe.net.network import Network
 from mailprobe.records.mx import exchangers
 
-_ADDRESS_TYPES = {4: "A", 6: "AAAA"}
-
 
 class Road(msgspec.Struct, frozen=True):
     """A domain and the hosts that its mail goes to, in order of preference; no port has been asked yet."""
@@ -31,7 +29,7 @@ async def roads(network: Network, names: Sequence[str]) -> list[Road]:
     answers = await network.resolve(Question(name, "MX") for name in names)
     pairs = list(zip(names, answers, strict=True))
     targets = [_targets(name, answer) for name, answer in pairs]
-    await network.resolve(question for found in targets for name in found for question in _addresses(network, name))
+    await network.resolve(question for found in targets for name in found for question in _addresses(name))
     return [await _road(network, name, mx, found) for (name, mx), found in zip(pairs, targets, strict=True)]
 
 
@@ -54,16 +52,17 @@ async def host(network: Network, name: str) -> Host:
     """Give a host with its addresses; a name that is an address is its own only address."""
     if is_address(name):
         return Host(name=name, answers=(), addresses=(_bare(name),), greeted_as=())
-    answers = await network.resolve(_addresses(network, name))
+    answers = await network.resolve(_addresses(name))
     found = dict.fromkeys(record.data for answer in answers for record in answer.matching)
     addresses = tuple(_bare(address) for address in found if network.serves_family(address))
     return Host(name=name, answers=tuple(answers), addresses=addresses, greeted_as=())
 
 
-def _addresses(network: Network, name: str) -> list[Question]:
+def _addresses(name: str) -> list[Question]:
     if is_address(name):
         return []
-    return [Question(name, _ADDRESS_TYPES[family]) for family in network.reach.families]
+    # Both, whatever family is connected to: a host without AAAA still has an address.
+    return [Question(name, kind) for kind in ("A", "AAAA")]
 
 
 def _bare(address: str) -> Address:

@@ -113,6 +113,9 @@ def _trouble(domain: Domain | None, hosts: Sequence[Host]) -> Trouble | None:
         return None
     answers = [domain.mx, *domain.implicit] if domain else []
     answers += [answer for host in hosts for answer in host.answers]
+    if any(answer.status is Status.ANSWERED for answer in answers if answer.type != "MX"):
+        detail = "no address of the family asked for (-4, -6)"
+        return Trouble(stage=Stage.RESOLVE, kind=Kind.LOCAL, detail=detail)
     telling = next((answer for answer in answers if answer.status is not Status.ANSWERED), None)
     if telling is None:
         return None

@@ -5,12 +5,12 @@ A certificate is described by what is special about it: ``Certificate()`` is a h
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 
-class Issuer(str, Enum):
+class Issuer(StrEnum):
     """Who signs a certificate."""
 
     INTERMEDIATE = "intermediate"  # the lab's own, below its root
@@ -18,7 +18,7 @@ class Issuer(str, Enum):
     ITSELF = "itself"
 
 
-class Chain(str, Enum):
+class Chain(StrEnum):
     """What a server sends behind its own certificate."""
 
     COMPLETE = "complete"  # the intermediate, or whatever leads to a stranger's root, that root included
@@ -27,7 +27,7 @@ class Chain(str, Enum):
     UNRELATED = "unrelated"  # the intermediate, then a certificate that has nothing to do with it
 
 
-class KeyKind(str, Enum):
+class KeyKind(StrEnum):
     """The key pair under a certificate."""
 
     EC_P256 = "ec-p256"
@@ -35,7 +35,7 @@ class KeyKind(str, Enum):
     RSA_1024 = "rsa-1024"
 
 
-class Purpose(str, Enum):
+class Purpose(StrEnum):
     """What the extended key usage allows (RFC 5280 §4.2.1.12)."""
 
     SERVER = "server"
@@ -63,7 +63,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     authority: bool = False  # True lets it sign others, which no server's certificate should
 
 
-class Offer(str, Enum):
+class Offer(StrEnum):
     """Which versions and ciphers a server takes."""
 
     MODERN = "modern"

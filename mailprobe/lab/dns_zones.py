@@ -7,14 +7,14 @@ root is the empty string.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 HOUR = 3600
 ALIAS_LIMIT = 16  # a longer chain, or a loop, is SERVFAIL as it is at Unbound and BIND
 
 
-class Fault(str, Enum):
+class Fault(StrEnum):
     """What the responder does to an answer instead of just sending it."""
 
     SERVFAIL = "servfail"

@@ -6,7 +6,7 @@ In all texts of a scenario ``{d}`` stands for its domain and ``{a}``, ``{b}``, `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -18,7 +18,7 @@ from mailprobe.model.finding import Verdict
 SUFFIX = "lab.test"
 
 
-class Reach(str, Enum):
+class Reach(StrEnum):
     """What TCP meets at a port."""
 
     OPEN = "open"

@@ -154,8 +154,14 @@ class Lab:
         )
 
     def hosts(self) -> list[tuple[str, str]]:
-        """Give every domain of the lab with each of its addresses, in the order of the catalogue."""
-        return [(place.site.domain, address) for address, place in self._places.items()]
+        """Give every host of the lab with its address, in the order of the catalogue; a domain's own name stands for
+        the only host it has.
+        """
+        many = [place.site.domain for place in self._places.values()]
+        return [
+            (place.host if many.count(place.site.domain) > 1 else place.site.domain, address)
+            for address, place in self._places.items()
+        ]
 
     # Ports
 

@@ -10,7 +10,7 @@ milliseconds, as floats. ``None`` always means "not asked or not learnt", never 
 from __future__ import annotations
 
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
@@ -21,7 +21,7 @@ class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The base of all evidence."""
 
 
-class Stage(str, Enum):
+class Stage(StrEnum):
     """Where in a conversation something happened."""
 
     RESOLVE = "resolve"
@@ -35,7 +35,7 @@ class Stage(str, Enum):
     QUIT = "quit"
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """Why a conversation stopped."""
 
     REFUSED = "refused"  # TCP RST instead of a connection
@@ -61,7 +61,7 @@ class Trouble(Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """What came of a DNS question. Everything but ANSWERED is a negative answer, and no two mean the same."""
 
     ANSWERED = "answered"
@@ -73,7 +73,7 @@ class Status(str, Enum):
     FAILED = "failed"  # anything else: another rcode, resolver unreachable, no sense in the reply
 
 
-class Dnssec(str, Enum):
+class Dnssec(StrEnum):
     """What is known of an answer's DNSSEC status (RFC 4035 §4.3)."""
 
     SECURE = "secure"  # the resolver says so, over a path that can be trusted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """How much a failed check matters; fixed per check."""
 
     INFO = "info"
@@ -20,7 +20,7 @@ class Severity(str, Enum):
         return list(Severity).index(self)
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """The five things a check can end with."""
 
     OK = "ok"
@@ -30,7 +30,7 @@ class Verdict(str, Enum):
     BROKEN = "broken"
 
 
-class Cause(str, Enum):
+class Cause(StrEnum):
     """Why a check could not be decided."""
 
     RATE_LIMITED = "rate-limited"  # 421, too many connections
@@ -58,7 +58,8 @@ class Judgement(msgspec.Struct, frozen=True):
 class Finding(msgspec.Struct, frozen=True):
     """A judgement with everything a person or a program needs to act on it.
 
-    *target* is what the user asked about, *where* the subject: a domain, ``host``, ``host [address]:port``.
+    *target* is what the user asked about, *where* the subject: a domain, ``host``, ``host [address]:port``. *known*
+    tells that the same check failed at the same place in the baseline.
     """
 
     check: str
@@ -73,3 +74,4 @@ class Finding(msgspec.Struct, frozen=True):
     why: str
     advice: str
     source: str
+    known: bool = False

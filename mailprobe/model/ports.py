@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 import msgspec
 
 from mailprobe.model.errors import UsageError
 
 
-class Protocol(str, Enum):
+class Protocol(StrEnum):
     """The language a port speaks once any TLS is off."""
 
     SMTP = "smtp"
@@ -18,7 +18,7 @@ class Protocol(str, Enum):
     UNKNOWN = "unknown"
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """What a port is for; the same defect weighs differently in each role."""
 
     RELAY = "relay"  # port 25: mail from other servers, encryption opportunistic (RFC 7435)
@@ -27,7 +27,7 @@ class Role(str, Enum):
     UNKNOWN = "unknown"
 
 
-class Service(str, Enum):
+class Service(StrEnum):
     """A protocol in a role with a way to reach TLS; the values are the names used with ``--ports``."""
 
     SMTP = "smtp"

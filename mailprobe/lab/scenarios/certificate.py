@@ -39,7 +39,7 @@ DATES = (
         "certificate-expired",
         "certificate-expired",
         "the certificate expired yesterday",
-        Certificate(begins_days=-91, ends_days=-1),
+        Certificate(begins_days=-91, ends_days=-1.25),
     ),
     _everywhere(
         "certificate-not-yet-valid",
@@ -51,7 +51,7 @@ DATES = (
         "certificate-expires-soon",
         "certificate-expires-soon",
         "the certificate of 90 days expires in five",
-        Certificate(begins_days=-85, ends_days=5),
+        Certificate(begins_days=-85, ends_days=5.25),
     ),
     _everywhere(
         "certificate-lifetime-long",
