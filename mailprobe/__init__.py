@@ -21,12 +21,44 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from mailprobe.lab.world import Lab
+    from mailprobe.model.errors import UsageError
     from mailprobe.model.evidence import Evidence
-    from mailprobe.model.finding import Finding
+    from mailprobe.model.finding import Finding, Severity, Verdict
     from mailprobe.net.labs import Reachable
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "gather", "judge", "read_evidence", "write_evidence"]
+__all__ = [
+    "Evidence",
+    "Finding",
+    "Lab",
+    "Severity",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "gather",
+    "judge",
+    "read_evidence",
+    "write_evidence",
+]
+
+_HOMES = {
+    "Evidence": "mailprobe.model.evidence",
+    "Finding": "mailprobe.model.finding",
+    "Lab": "mailprobe.lab.world",
+    "Severity": "mailprobe.model.finding",
+    "UsageError": "mailprobe.model.errors",
+    "Verdict": "mailprobe.model.finding",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public type when it is first asked for: the command line starts without any of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mailprobe' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def gather(

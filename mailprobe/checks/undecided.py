@@ -43,7 +43,8 @@ def conversation_undecided(session: Session) -> Judgement:
 
 def cause_of(trouble: Trouble) -> Cause:
     """Name the cause of a trouble that leaves something undecided."""
-    if trouble.kind is Kind.TEMPORARY and trouble.stage is not Stage.STARTTLS:
+    # A 454 to STARTTLS tells of the server's own trouble, not of too many visitors.
+    if trouble.kind is Kind.TEMPORARY and (trouble.stage is not Stage.STARTTLS or trouble.detail.startswith("421")):
         grey = trouble.detail[:3] in {"450", "451"} or "greylist" in trouble.detail.lower()
         return Cause.GREYLISTED if grey else Cause.RATE_LIMITED
     if trouble.kind is Kind.TIMEOUT:

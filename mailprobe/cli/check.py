@@ -9,9 +9,9 @@ import click
 
 from mailprobe.cli import meanwhile
 from mailprobe.cli.options import network_options, open_network, session_options
-from mailprobe.cli.verdicts import Wanted, deliver, judging_options
+from mailprobe.cli.verdicts import Wanted, check_wishes, deliver, judging_options
 from mailprobe.collect.targets import Depth, collect, parse_target
-from mailprobe.model.ports import SEVEN_PORTS, parse_ports
+from mailprobe.model.ports import parse_ports
 
 _AFTERWARDS = ("mailprobe.checks", "mailprobe.checks.judge", "mailprobe.output.findings")
 
@@ -37,6 +37,7 @@ def check(
     fail_on: str,
     baseline: Path | None,
     explain: bool,
+    undecided_ok: bool,
     verbose: int,
     **network: Any,
 ) -> int:
@@ -46,9 +47,10 @@ def check(
     is sent, nobody logs in. Exit status: 0 all well, 1 a finding at or above --fail-on, 3 something of that
     weight could not be decided.
     """
-    wanted = Wanted(form, only, skip, fail_on, baseline, explain, verbose)
-    chosen = parse_ports(listed) if listed is not None else SEVEN_PORTS
-    wishes = [parse_target(target, chosen, follow_mx=not as_host) for target in targets]
+    wanted = Wanted(form, only, skip, fail_on, baseline, explain, undecided_ok, verbose)
+    chosen = parse_ports(listed) if listed is not None else None
+    wishes = [parse_target(target, chosen, follow_mx=not as_host) for target in dict.fromkeys(targets)]
+    check_wishes(wanted)
     with open_network(**network) as net:
         evidence = meanwhile.ask(net, collect(net, wishes, Depth(thorough=thorough)), _AFTERWARDS)
     return deliver(evidence, wanted)

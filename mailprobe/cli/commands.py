@@ -57,7 +57,7 @@ def cli() -> None:
     mailprobe mx example.com            where does mail go?
     mailprobe ports mail.example.com    which ports are open, with which TLS?
     mailprobe check example.com         what is wrong, and what do I fix?
-    mailprobe check --lab good.lab.test     try it without any network
+    mailprobe check --lab good.lab.test what does it say without any network?
 
     Exit status: 0 all well, 1 a finding, 2 wrong usage, 3 could not be decided.
     """

@@ -12,7 +12,7 @@ from mailprobe.cli.options import network_options, open_network, put, say, sessi
 from mailprobe.cli.verdicts import Wanted, deliver, judging_options
 from mailprobe.model.errors import EvidenceError, UsageError
 from mailprobe.model.evidence_file import read_evidence, write_evidence
-from mailprobe.model.ports import SEVEN_PORTS, parse_ports
+from mailprobe.model.ports import parse_ports
 
 
 @click.command()
@@ -39,8 +39,8 @@ def collect(
     from mailprobe.collect.targets import Depth, parse_target
     from mailprobe.collect.targets import collect as gather
 
-    chosen = parse_ports(listed) if listed is not None else SEVEN_PORTS
-    wishes = [parse_target(target, chosen, follow_mx=not as_host) for target in targets]
+    chosen = parse_ports(listed) if listed is not None else None
+    wishes = [parse_target(target, chosen, follow_mx=not as_host) for target in dict.fromkeys(targets)]
     with open_network(**network) as net:
         evidence = asyncio.run(gather(net, wishes, Depth(thorough=thorough)))
     text = write_evidence(evidence)
@@ -66,13 +66,14 @@ def judge(
     fail_on: str,
     baseline: Path | None,
     explain: bool,
+    undecided_ok: bool,
     verbose: int,
 ) -> int:
     """Judge the evidence in FILE, or on standard input when FILE is -.
 
     Nothing is asked: the time of collection is the only "now". Exit status as of `check`.
     """
-    wanted = Wanted(form, only, skip, fail_on, baseline, explain, verbose)
+    wanted = Wanted(form, only, skip, fail_on, baseline, explain, undecided_ok, verbose)
     return deliver(read_evidence(_content(file), str(file)), wanted)
 
 

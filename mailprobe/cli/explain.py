@@ -18,7 +18,7 @@ from mailprobe.output.explain import explain as explanation
 def explain(what: str | None) -> int:
     """Explain a CHECK by its id, or all of a topic; without one, list every check."""
     if what is None:
-        put("".join(f"{check.id:34} {check.severity.value:8} {check.claim}\n" for check in CHECKS.values()))
+        put("".join(f"{check.id:34} {check.severity.value}\n    {check.claim}\n" for check in CHECKS.values()))
         return 0
     chosen = [check for check in CHECKS.values() if what in {check.id, check.id.partition("-")[0]}]
     if not chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def lab() -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
 @click.argument("words", metavar="[WORD]...", nargs=-1)
 def list_(form: str, words: tuple[str, ...]) -> int:
-    """List the scenarios: what the server does wrong, and what which check must say of it.
+    """List the scenarios: what is done wrong, the check that is about it, and its verdict.
 
     With WORD only those whose name, check or layer holds it.
     """
@@ -87,10 +88,15 @@ def _entry(scenario: Scenario) -> Entry:
 @lab.command()
 @click.option("--offset", type=int, default=OFFSET, help="Ports are the usual ones plus this (default 10000).")
 @click.option("--real-ports", is_flag=True, help="Use the usual ports themselves, where this user may bind them.")
-@click.option("--file", "path", type=click.Path(path_type=Path), default=Path("lab.json"), help="Lab file to write.")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Lab file to write, and to remove at the end; it must not exist. Default: one in a temporary folder.",
+)
 @click.option("--all", "everything", is_flag=True, help="Show every port of every host.")
 @_delay
-def up(offset: int, real_ports: bool, path: Path, everything: bool, delay: float) -> int:
+def up(offset: int, real_ports: bool, path: Path | None, everything: bool, delay: float) -> int:
     """Run the lab in the foreground, for other programs; Ctrl-C ends it.
 
     Prints what listens where, and writes a lab file: with MAILPROBE_LAB set to it, mailprobe in another terminal
@@ -98,10 +104,18 @@ def up(offset: int, real_ports: bool, path: Path, everything: bool, delay: float
     """
     if not 0 <= offset <= 65535 - max(port.number for port in SEVEN_PORTS):
         raise UsageError(f"--offset {offset}: the ports must stay below 65536")
-    with _running(Lab(flight_delay_s=_checked(delay), fixed_ports=0 if real_ports else offset)) as (running, file):
+    if path is not None and path.exists():
+        raise UsageError(f"--file {path}: it exists; name a file that is not there yet")
+    ports = 0 if real_ports else offset
+    with (
+        _running(Lab(flight_delay_s=_checked(delay), fixed_ports=ports)) as (running, file),
+        tempfile.TemporaryDirectory(prefix="mailprobe-") as folder,
+    ):
+        path = path or Path(folder) / "lab.json"
         _write(file, path)
         try:
             put(_listing(running, file, everything))
+            sys.stdout.flush()
             say(f"export MAILPROBE_LAB={path.resolve()}    # in another terminal; Ctrl-C here ends the lab")
             _until_interrupted()
         finally:

@@ -1,7 +1,7 @@
 """Where the command begins and ends: every way out has an exit status and at most one line on stderr.
 
 0 all well · 1 a finding at or above --fail-on · 2 wrong usage · 3 could not be decided · 130 interrupted ·
-141 stdout was closed. With ``--format nagios`` the Nagios plugin statuses instead.
+141 stdout could not be written. With ``--format nagios`` the Nagios plugin statuses instead.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ import sys
 
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT
-STDOUT_CLOSED = 141  # 128 + SIGPIPE
+STDOUT_LOST = 141  # 128 + SIGPIPE
 
 
 def main() -> None:
     """Run the command line and exit."""
+    if sys.stderr is None:  # closed before we were started
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the whole run, and pathlib takes time
+    if sys.stdout is None:
+        sys.exit(_say("stdout is closed: there is nowhere to write to", STDOUT_LOST))
     try:
         status = _run()
         sys.stdout.flush()
     except KeyboardInterrupt:
         status = _say("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        status = _stdout_closed()
+    except OSError as error:  # from that last flush: _run lets no other one through
+        status = _stdout_lost(error.strerror)
     gc.freeze()  # spares the interpreter its last collections, a tenth of the time that `--help` takes
     sys.exit(status)
 
 
-def _stdout_closed() -> int:
+def _stdout_lost(reason: str | None) -> int:
     # Python would complain once more when it flushes stdout at its end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return _say("stdout was closed before everything was written", STDOUT_CLOSED)
+    return _say(f"stdout could not be written to the end: {reason}", STDOUT_LOST)
 
 
 def _run() -> int:
@@ -47,11 +51,15 @@ def _run() -> int:
         return error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
-    except click.ClickException as error:
-        error.show()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the whole help: whoever types no command wants to see it
         return USAGE
-    except StdoutClosed:
-        return _stdout_closed()
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = context.command_path if context is not None else "mailprobe"
+        return _say(f"{error.format_message().rstrip('.')}; see `{where} --help`", USAGE)
+    except StdoutClosed as error:
+        return _stdout_lost(str(error))
     except Exception as error:
         # Imported here, because `--help` has no use for the model; who raised a UsageError has imported it.
         from mailprobe.model.errors import UsageError

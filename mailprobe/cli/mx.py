@@ -9,6 +9,7 @@ import click
 
 from mailprobe.cli.options import format_option, network_options, open_network, put, style, width
 from mailprobe.collect.lookups import Road, roads
+from mailprobe.model.errors import UsageError
 from mailprobe.model.evidence import Answer, Status, Target
 from mailprobe.model.names import domain_name, is_address, reverse_name
 from mailprobe.net.dns.question import Question
@@ -36,6 +37,7 @@ def mx(domains: tuple[str, ...], kind: str, form: str, **network: Any) -> int:
     its flags. Exit status: 0 there is a way for mail or a null MX, 1 there is none, 3 the resolver could not say.
     """
     kind = kind.upper()
+    domains = tuple(dict.fromkeys(domains))
     names = [_name(domain, kind) for domain in domains]
     with open_network(**network) as net:
         if kind != "MX" or form == "nslookup":
@@ -50,6 +52,8 @@ def mx(domains: tuple[str, ...], kind: str, form: str, **network: Any) -> int:
 def _name(text: str, kind: str) -> str:
     if kind == "PTR" and is_address(text):
         return reverse_name(text)
+    if is_address(text):
+        raise UsageError(f"{text} is an address, and addresses have no {kind} records; its name is --type PTR")
     return domain_name(text)
 
 

@@ -164,7 +164,10 @@ def _ehlo_name(text: str | None) -> str | None:
         return text
     if is_address(text):
         raise UsageError(f"--ehlo {text}: an address goes in brackets: [{text}]")
-    return domain_name(text)
+    try:
+        return domain_name(text)
+    except UsageError as error:
+        raise UsageError(f"--ehlo: {error}") from None
 
 
 def style() -> Style:
@@ -178,22 +181,23 @@ def width() -> int:
     """Give the columns to write in: the terminal's, or 80 where there is none."""
     import shutil
 
-    return max(40, shutil.get_terminal_size((WIDTH, 24)).columns) if sys.stdout.isatty() else WIDTH
+    told = sys.stdout.isatty() or os.environ.get("COLUMNS")
+    return max(40, shutil.get_terminal_size((WIDTH, 24)).columns) if told else WIDTH
 
 
 def put(text: str) -> None:
     """Write to stdout, which is for data.
 
     Raises:
-        StdoutClosed: nobody reads it any more.
+        StdoutClosed: nobody reads it any more, or there is no room for it.
     """
     text = text if not text or text.endswith("\n") else f"{text}\n"
     try:
         sys.stdout.write(text)
     except UnicodeEncodeError:
         sys.stdout.write(text.encode("ascii", "backslashreplace").decode("ascii"))
-    except BrokenPipeError:
-        raise StdoutClosed from None
+    except OSError as error:
+        raise StdoutClosed(error.strerror) from None
 
 
 def say(text: str) -> None:

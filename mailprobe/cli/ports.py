@@ -12,7 +12,7 @@ from mailprobe.cli.options import format_option, network_options, open_network, 
 from mailprobe.cli.views import session_views
 from mailprobe.collect.targets import GLANCE, collect, parse_target
 from mailprobe.model.evidence import Evidence, Status, Target
-from mailprobe.model.ports import SEVEN_PORTS, parse_ports
+from mailprobe.model.ports import parse_ports
 from mailprobe.model.view import SessionView, reachability
 
 FAILED, UNDECIDED = 1, 3
@@ -33,8 +33,8 @@ def ports(hosts: tuple[str, ...], listed: str | None, form: str, verbose: bool, 
     followed (`mailprobe check` does). Exit status: 0 a port is open on every host, 1 all refuse or the
     name does not exist, 3 it could not be decided.
     """
-    chosen = parse_ports(listed) if listed is not None else SEVEN_PORTS
-    wishes = [parse_target(host, chosen, follow_mx=False) for host in hosts]
+    chosen = parse_ports(listed) if listed is not None else None
+    wishes = [parse_target(host, chosen, follow_mx=False) for host in dict.fromkeys(hosts)]
     with open_network(**network) as net:
         evidence = meanwhile.ask(net, collect(net, wishes, GLANCE), _AFTERWARDS if form == "table" else ())
     views = session_views(evidence)

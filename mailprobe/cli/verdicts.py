@@ -32,13 +32,18 @@ class Wanted(msgspec.Struct, frozen=True):
     fail_on: str
     baseline: Path | None
     explain: bool
+    undecided_ok: bool
     verbose: int
 
 
 _OPTIONS = (
     format_option("table", "json", "jsonl", "nagios", "prometheus", "junit", "github"),
-    click.option("--only", multiple=True, metavar="CHECK", help="Run only this check or topic; may be repeated."),
-    click.option("--skip", multiple=True, metavar="CHECK", help="Leave out this check or topic; may be repeated."),
+    click.option(
+        "--only", multiple=True, metavar="CHECK", help="Run only these checks or topics, separated by commas."
+    ),
+    click.option(
+        "--skip", multiple=True, metavar="CHECK", help="Leave out these checks or topics, separated by commas."
+    ),
     click.option(
         "--fail-on",
         type=click.Choice([severity.value for severity in Severity]),
@@ -51,7 +56,8 @@ _OPTIONS = (
         metavar="FILE",
         help="Leave out what failed already in this earlier run (--format json).",
     ),
-    click.option("--explain", is_flag=True, help="Add the explanation of every check that did not pass."),
+    click.option("--explain", is_flag=True, help="Add the rule and its source to every finding."),
+    click.option("--undecided-ok", is_flag=True, help="Exit with 0 instead of 3 when something could not be decided."),
     click.option("-v", "--verbose", count=True, help="Show the checks that passed; twice: the conversations as well."),
 )
 
@@ -63,23 +69,31 @@ def judging_options(command: Command) -> Command:
     return command
 
 
+def check_wishes(wanted: Wanted) -> None:
+    """Find out what cannot be before anything is asked, so that nobody waits for servers only to be told.
+
+    Raises:
+        UsageError: an unknown check, no check left, or a baseline that cannot be read.
+    """
+    if wanted.only or wanted.skip:
+        _chosen(wanted)
+    if wanted.baseline:
+        _read_baseline(wanted.baseline)
+
+
 def deliver(evidence: Evidence, wanted: Wanted) -> int:
     """Judge, write the findings to stdout, and give the exit status.
 
     Raises:
-        UsageError: an unknown check, or a baseline that cannot be read.
+        UsageError: as `check_wishes`.
     """
     # The checks are imported while the servers are waited for, not before: see `mailprobe.cli.meanwhile`.
-    from mailprobe.checks.judge import choose
     from mailprobe.checks.judge import judge as judge_evidence
 
-    checks = choose(_split(wanted.only), _split(wanted.skip))
-    known = _read_baseline(wanted.baseline) if wanted.baseline else set()
-    findings = judge_evidence(evidence, checks)
-    fresh = [finding for finding in findings if not (_is_failure(finding) and _identity(finding) in known)]
-    if len(fresh) < len(findings):
-        say(f"mailprobe: {len(findings) - len(fresh)} findings of the baseline are left out")
-    result = report(evidence, fresh)
+    findings = judge_evidence(evidence, _chosen(wanted))
+    if wanted.baseline:
+        findings = _marked(findings, _read_baseline(wanted.baseline))
+    result = report(evidence, findings)
     if wanted.form == "nagios":
         from mailprobe.output.nagios import nagios
 
@@ -87,16 +101,36 @@ def deliver(evidence: Evidence, wanted: Wanted) -> int:
         put(text)
         return int(state)
     put(_written(result, wanted))
-    if wanted.explain and wanted.form == "table":
-        _explain_all(fresh)
-    return exit_status(fresh, Severity(wanted.fail_on))
+    status = exit_status(findings, Severity(wanted.fail_on))
+    return 0 if status == UNDECIDED and wanted.undecided_ok else status
+
+
+def _chosen(wanted: Wanted) -> list[Check]:
+    from mailprobe.checks.judge import choose
+
+    checks = choose(_split("--only", wanted.only), _split("--skip", wanted.skip))
+    if not checks:
+        raise UsageError("--only and --skip together leave no check to run")
+    return checks
+
+
+def _marked(findings: Sequence[Finding], known: set[tuple[str, str, str]]) -> list[Finding]:
+    """Mark what failed in the baseline already."""
+    marked = [
+        msgspec.structs.replace(finding, known=_is_failure(finding) and _identity(finding) in known)
+        for finding in findings
+    ]
+    count = sum(finding.known for finding in marked)
+    if count:
+        say(f"mailprobe: {count} findings of the baseline are left out")
+    return marked
 
 
 def _written(result: Report, wanted: Wanted) -> str:
     if wanted.form == "table":
         from mailprobe.output.findings import findings as table
 
-        text = table(result, style(), width(), verbose=wanted.verbose > 0)
+        text = table(result, style(), width(), verbose=wanted.verbose > 0, explain=wanted.explain)
         return text if wanted.verbose < 2 else f"{text}\n{_transcript(result)}"
     if wanted.form == "prometheus":
         from mailprobe.output.prometheus import findings as metrics
@@ -127,7 +161,7 @@ def _transcript(result: Report) -> str:
 
 def exit_status(findings: Sequence[Finding], threshold: Severity) -> int:
     """Give 1 for a failure at or above the threshold, 3 when something of that weight is undecided, else 0."""
-    weighty = [finding for finding in findings if finding.severity.rank >= threshold.rank]
+    weighty = [item for item in findings if item.severity.rank >= threshold.rank and not item.known]
     if any(_is_failure(finding) for finding in weighty):
         return FAILED
     undecided = {Verdict.UNKNOWN, Verdict.BROKEN}
@@ -138,8 +172,11 @@ def _is_failure(finding: Finding) -> bool:
     return finding.verdict is Verdict.FAIL
 
 
-def _split(words: tuple[str, ...]) -> list[str]:
-    return [part.strip() for word in words for part in word.split(",") if part.strip()]
+def _split(option: str, words: tuple[str, ...]) -> list[str]:
+    parts = [part.strip() for word in words for part in word.split(",")]
+    if "" in parts:
+        raise UsageError(f"{option} {','.join(words)!r} names no check; leave the option out to run all of them")
+    return parts
 
 
 class _BaselineFinding(msgspec.Struct):
@@ -178,12 +215,3 @@ def card(check: Check) -> CheckCard:
         source=check.source,
         subject=check.subject.__name__.lower().replace("target", "domain"),
     )
-
-
-def _explain_all(findings: Sequence[Finding]) -> None:
-    from mailprobe.checks import CHECKS
-    from mailprobe.output.explain import explain
-
-    open_ones = [item.check for item in findings if item.verdict not in {Verdict.OK, Verdict.NOT_APPLICABLE}]
-    for identity in dict.fromkeys(open_ones):
-        put("\n" + explain(card(CHECKS[identity]), style(), width()))

@@ -111,9 +111,12 @@ class Dialogue:
 
     def farewell(self, command: bytes) -> None:
         """Say goodbye; `close` then gives the server a moment to answer, for which nobody waits."""
-        if self.stream is not None:
-            self.stream.write(command)
-            self._farewell_said = True
+        if self.stream is None:
+            return
+        self.stream.write(command)
+        self._farewell_said = True
+        sent = command.decode("ascii").removesuffix("\r\n")
+        self._keep(Stage.QUIT, sent, Reply(status="", lines=(), quirks=()), time.perf_counter())
 
     def part(self, trouble: Trouble, command: bytes) -> None:
         """Say goodbye where the trouble left both sides in step: the server said no, and waits for what comes next."""

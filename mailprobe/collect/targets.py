@@ -58,23 +58,23 @@ class Depth(msgspec.Struct, frozen=True):
 GLANCE = Depth(probes=False, names=False)
 
 
-def parse_target(text: str, ports: tuple[Port, ...] = SEVEN_PORTS, *, follow_mx: bool = True) -> Wish:
+def parse_target(text: str, ports: tuple[Port, ...] | None = None, *, follow_mx: bool = True) -> Wish:
     """Read a target: a domain, whose MX is followed; an address or ``host:port``, which is asked itself.
 
+    *ports* are those the user listed, None for the seven. A listed port may say what service ``host:port`` has.
+
     Raises:
-        UsageError: no name, no address, no port.
+        UsageError: no name, no address, no port, or a port that contradicts the list.
     """
     name, number = host_and_port(text)
-    if number is not None:
-        return Wish(text, name, False, (_port(number, ports),))
-    return Wish(text, name, follow_mx and not is_address(name), ports)
-
-
-def _port(number: int, ports: tuple[Port, ...]) -> Port:
-    """Take the service that the user gave this port, or the usual one."""
-    return next(
-        (port for port in ports if port.number == number), Port(number, WELL_KNOWN.get(number, Service.UNKNOWN))
-    )
+    if number is None:
+        return Wish(text, name, follow_mx and not is_address(name), ports or SEVEN_PORTS)
+    if ports is None:
+        return Wish(text, name, False, (Port(number, WELL_KNOWN.get(number, Service.UNKNOWN)),))
+    listed = tuple(port for port in ports if port.number == number)
+    if not listed:
+        raise UsageError(f"{text!r} asks port {number}, which --ports does not list; give one or the other")
+    return Wish(text, name, False, listed)
 
 
 async def collect(network: Network, wishes: Sequence[Wish], depth: Depth) -> Evidence:

@@ -23,6 +23,7 @@ def domain_name(text: str) -> str:
         UsageError: empty, an empty or overlong label, more than 253 characters, or no valid name at all.
     """
     name = text.strip()
+    _refuse_other_addresses(name)
     if name == ".":
         return "."
     name = name.removesuffix(".")
@@ -38,6 +39,16 @@ def domain_name(text: str) -> str:
     for label in name.split("."):
         _check_label(label, text)
     return name
+
+
+def _refuse_other_addresses(text: str) -> None:
+    """Tell those who paste a web or mail address which part of it is wanted."""
+    if "://" in text:
+        inner = text.partition("://")[2].split("/")[0]
+        raise UsageError(f"{_short(text)!r} is an address of the web; give just the name, {_short(inner)!r}")
+    if "@" in text:
+        domain = text.rpartition("@")[2]
+        raise UsageError(f"{_short(text)!r} is an address of a person; give just the domain, {_short(domain)!r}")
 
 
 def _check_label(label: str, text: str) -> None:
@@ -98,6 +109,7 @@ def host_and_port(text: str) -> tuple[str, int | None]:
         UsageError: no valid host, or no valid port behind it.
     """
     text = text.strip()
+    _refuse_other_addresses(text)
     if text.startswith("["):
         inner, bracket, rest = text[1:].partition("]")
         inner = inner.removeprefix("IPv6:")
@@ -109,6 +121,8 @@ def host_and_port(text: str) -> tuple[str, int | None]:
     host, colon, port = text.rpartition(":")
     if not colon:
         return domain_name(text), None
+    if not port:
+        raise UsageError(f"{_short(text)!r} ends with a colon; put a port behind it, or leave it out")
     number = port_number(port)
     return (host if is_address(host) else domain_name(host)), number
 

@@ -104,11 +104,18 @@ def parse_ports(text: str) -> tuple[Port, ...]:
     items = [item.strip() for item in text.split(",") if item.strip()]
     if not items:
         raise UsageError(f"{text!r} names no port; write for example 25,587,2525:smtp")
-    return tuple(dict.fromkeys(_parse_port(item) for item in items))
+    found = tuple(dict.fromkeys(_parse_port(item) for item in items))
+    numbers = [port.number for port in found]
+    twice = next((number for number in numbers if numbers.count(number) > 1), None)
+    if twice is not None:
+        raise UsageError(f"port {twice} is listed with two services; which one is expected there?")
+    return found
 
 
 def _parse_port(item: str) -> Port:
     digits, _, name = item.partition(":")
+    if "-" in digits:
+        raise UsageError(f"{item!r} looks like a range; list the ports one by one: 25,587,465")
     number = port_number(digits)
     if not name:
         return Port(number, WELL_KNOWN.get(number, Service.UNKNOWN))

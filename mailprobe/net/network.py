@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from mailprobe.model.errors import NetworkError, UsageError
-from mailprobe.model.evidence import Answer, Trust
+from mailprobe.model.evidence import Answer, Kind, Trust
 from mailprobe.model.names import address_family
+from mailprobe.net.dns.local import local_answer
 from mailprobe.net.dns.question import Question
 from mailprobe.net.dns.servers import Server, parse_resolver
 from mailprobe.net.limits import Limits
@@ -57,6 +58,11 @@ class Reach(msgspec.Struct, frozen=True):
     internal_networks: tuple[str, ...] = ()
     ehlo_name: str | None = None
     limits: Limits = Limits()
+
+    @property
+    def source_family(self) -> int | None:
+        """4 or 6 where a source address is given."""
+        return address_family(self.source) if self.source is not None else None
 
 
 class Network:
@@ -104,6 +110,10 @@ class Network:
         A negative answer is an answer. Without a running event loop the sockets block: see `run_blocking`.
         """
         wanted = list(questions)
+        for question in wanted:
+            local = local_answer(question)
+            if local is not None:
+                self._answers[question] = local
         missing = [question for question in dict.fromkeys(wanted) if question not in self._answers]
         if missing:
             await self._ask(missing)
@@ -174,6 +184,9 @@ class Network:
 
         from mailprobe.net.stream import open_stream
 
+        source = self.reach.source
+        if source is not None and address_family(source) != address_family(address):
+            raise NetworkError(Kind.LOCAL, f"the source address {source} is of the other address family")
         slot = self._slots.setdefault((address, port), asyncio.Semaphore(CONNECTIONS_PER_PORT))
         gate = self._open_gate()
         await slot.acquire()
@@ -187,7 +200,7 @@ class Network:
 
         try:
             real_address, real_port = self.reach.route(address, port)
-            return await open_stream(real_address, real_port, source=self.reach.source, limit_s=limit_s, on_close=leave)
+            return await open_stream(real_address, real_port, source=source, limit_s=limit_s, on_close=leave)
         except BaseException:
             leave()
             raise
@@ -215,8 +228,9 @@ class Network:
         await asyncio.gather(*self._partings)
 
     def serves_family(self, address: str) -> bool:
-        """Tell whether the user wants addresses of this family asked."""
-        return address_family(address) in self.reach.families
+        """Tell whether the user wants addresses of this family asked; a source address decides it, too."""
+        family = address_family(address)
+        return family in self.reach.families and self.reach.source_family in {None, family}
 
     def ehlo_name(self, stream: Stream) -> str:
         """Give the name to introduce ourselves by: the user's, or our address literal (RFC 5321 §4.1.4)."""

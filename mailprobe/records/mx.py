@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from mailprobe.model.evidence import Answer, Record
+
+_FORM = re.compile(r"[0-9]{1,5} \S+")  # evidence may have been edited by hand
 
 
 class Exchanger(NamedTuple):
@@ -22,7 +25,7 @@ class Exchanger(NamedTuple):
 
 def exchangers(answer: Answer) -> list[Exchanger]:
     """Read the exchangers of an MX answer, by preference, then by name so that runs can be compared."""
-    found = [_exchanger(record) for record in answer.matching if record.type == "MX"]
+    found = [_exchanger(record) for record in answer.matching if _FORM.fullmatch(record.data)]
     return sorted(found, key=lambda exchanger: (exchanger.preference, exchanger.target))
 
 

@@ -236,3 +236,11 @@ def test_no_limit_is_longer_than_the_time_given_or_than_usual() -> None:
         for name in set(Limits.__struct_fields__) - {"target_s"}:
             assert getattr(limits, name) <= min(seconds, getattr(usual, name))
         assert limits.target_s == seconds
+
+
+def test_localhost_is_this_machine_and_no_resolver_is_asked() -> None:
+    network = Network(Reach(resolver="127.0.0.1:1"))
+    names = [Question("localhost", "A"), Question("mail.localhost", "AAAA"), Question("localhost", "MX")]
+    answers = run_blocking(network.resolve(names))
+    assert [[record.data for record in answer.records] for answer in answers] == [["127.0.0.1"], ["::1"], []]
+    assert answers[2].status is Status.NODATA
