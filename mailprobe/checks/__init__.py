@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from mailprobe.checks import access, addresses, certificate, greeting, mx, replies, smtp, starttls, tls
+from mailprobe.checks import access, addresses, certificate, chain, greeting, mx, replies, smtp, starttls, tls
 from mailprobe.checks.registry import Check
 
 # Written out by hand, in the order of a report; a test holds it against the folder.
-MODULES: tuple[ModuleType, ...] = (mx, addresses, greeting, replies, smtp, access, starttls, tls, certificate)
+MODULES: tuple[ModuleType, ...] = (mx, addresses, greeting, replies, smtp, access, starttls, tls, certificate, chain)
 
 CHECKS: dict[str, Check] = {
     found.id: found for module in MODULES for found in vars(module).values() if isinstance(found, Check)

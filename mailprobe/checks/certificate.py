@@ -1,42 +1,20 @@
-"""Certificates: names, dates, chain, trust, keys.
-
-Mail users' programs verify, so faults on their ports are errors. Between servers TLS is opportunistic (RFC 7435):
-most senders do not verify, and the same faults on port 25 are warnings, under ids of their own.
-"""
+"""The certificate itself: names, dates, key, purpose, and who gets which."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-
+from mailprobe.checks.leaf import leaf_for, leaf_of
 from mailprobe.checks.registry import Scene, check, fail, not_applicable, ok, verdict
 from mailprobe.checks.undecided import conversation_undecided
 from mailprobe.model.errors import RecordError
 from mailprobe.model.evidence import Host, Session, Tls
 from mailprobe.model.finding import Judgement, Severity
 from mailprobe.model.names import is_address
-from mailprobe.model.ports import Role, Service
 from mailprobe.records.certificate import Certificate, names_host, read
 
 EXPIRES_SOON_DAYS = 20.0
 LIFETIME_LIMIT_DAYS = 398.5  # CA/Browser Forum Baseline Requirements §6.3.2, from 2020 on
 RSA_BITS = 2_048  # RFC 9325 §4.5
 EC_BITS = 224
-_WEAK_HASHES = {"md5", "sha1", "md2", "md4"}
-# OpenSSL's X509_V_ERR numbers.
-_EXPIRED, _SELF_SIGNED_LEAF, _UNTRUSTED_ROOT = {9, 10}, 18, 19
-_ISSUER_MISSING = {2, 20, 21}
-
-
-def _leaf(session: Session) -> Certificate | Judgement:
-    """Give the server's own certificate, or the judgement that there is none to judge."""
-    if session.tls is None:
-        return conversation_undecided(session)
-    if not session.tls.chain:
-        return not_applicable("the suite is anonymous: no certificate was sent")
-    try:
-        return read(session.tls.chain[0])
-    except RecordError as error:
-        return fail(str(error))
 
 
 def _days(days: float) -> str:
@@ -44,17 +22,6 @@ def _days(days: float) -> str:
     if days < 1:
         return f"{days * 24:.0f} hours"
     return f"{days:.0f} days" if round(days) != 1 else "1 day"
-
-
-def _is_relay(session: Session) -> bool:
-    return Service(session.service).role is Role.RELAY
-
-
-def _leaf_for(session: Session, *, relay: bool) -> Certificate | Judgement:
-    """As `_leaf`, for the checks that weigh differently on port 25."""
-    if _is_relay(session) != relay:
-        return not_applicable("another check speaks of this port")
-    return _leaf(session)
 
 
 @check(
@@ -66,7 +33,7 @@ def _leaf_for(session: Session, *, relay: bool) -> Certificate | Judgement:
 )
 def certificate_expired(session: Session, scene: Scene) -> Judgement:
     """Mail programs refuse it or ask the user to look away; and whoever looks away once does so again."""
-    leaf = _leaf(session)
+    leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
     days = leaf.days_left(scene.now)
@@ -87,7 +54,7 @@ def certificate_expired(session: Session, scene: Scene) -> Judgement:
 )
 def certificate_not_yet_valid(session: Session, scene: Scene) -> Judgement:
     """A certificate of the future is as bad as one of the past, and mostly a sign of a wrong clock."""
-    leaf = _leaf(session)
+    leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
     return verdict(
@@ -107,7 +74,7 @@ def certificate_not_yet_valid(session: Session, scene: Scene) -> Judgement:
 )
 def certificate_expires_soon(session: Session, scene: Scene) -> Judgement:
     """Renewal should have happened by now; something is stuck."""
-    leaf = _leaf(session)
+    leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
     days = leaf.days_left(scene.now)
@@ -128,7 +95,7 @@ def certificate_expires_soon(session: Session, scene: Scene) -> Judgement:
 )
 def certificate_lifetime(session: Session) -> Judgement:
     """Some clients refuse long-lived certificates; and what is renewed by hand every ten years is forgotten."""
-    leaf = _leaf(session)
+    leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
     days = leaf.lifetime_days()
@@ -136,7 +103,7 @@ def certificate_lifetime(session: Session) -> Judgement:
 
 
 def _named(session: Session, *, relay: bool) -> Judgement:
-    leaf = _leaf_for(session, relay=relay)
+    leaf = leaf_for(session, relay=relay)
     if isinstance(leaf, Judgement):
         return leaf
     if not leaf.has_san:
@@ -185,170 +152,11 @@ def relay_certificate_name(session: Session) -> Judgement:
 )
 def certificate_san(session: Session) -> Judgement:
     """Clients stopped reading the common name years ago; a certificate with nothing else matches no host."""
-    leaf = _leaf(session)
+    leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
     found = ", ".join((*leaf.names, *leaf.addresses)[:6])
     return verdict(leaf.has_san, found, f"there is only the common name {leaf.common_name!r}", leaf.subject)
-
-
-def _self_signed(session: Session, *, relay: bool) -> Judgement:
-    leaf = _leaf_for(session, relay=relay)
-    if isinstance(leaf, Judgement):
-        return leaf
-    assert session.tls is not None
-    trust = session.tls.trust
-    alone = trust is not None and (trust.code == _SELF_SIGNED_LEAF or (leaf.self_issued and not trust.trusted))
-    return verdict(not alone, f"issued by {leaf.issuer}", f"{leaf.subject} vouches for itself", leaf.subject)
-
-
-_SELF_SIGNED_ADVICE = (
-    "Get a certificate from a public authority (ACME costs nothing), or from your own, its root given to clients."
-)
-
-
-@check(
-    id="certificate-self-signed",
-    claim="The certificate is not self-signed",
-    severity=Severity.ERROR,
-    source="RFC 5280 §6.1; RFC 8314 §3",
-    advice=_SELF_SIGNED_ADVICE,
-)
-def certificate_self_signed(session: Session) -> Judgement:
-    """It proves nothing: anybody in between can make one just like it."""
-    return _self_signed(session, relay=False)
-
-
-@check(
-    id="relay-certificate-self-signed",
-    claim="The certificate on port 25 is not self-signed",
-    severity=Severity.WARNING,
-    source="RFC 7435 §3; RFC 8461 §4.2",
-    advice=_SELF_SIGNED_ADVICE,
-)
-def relay_certificate_self_signed(session: Session) -> Judgement:
-    """Opportunistic senders take it, senders that follow MTA-STS do not; with DANE it is fine."""
-    return _self_signed(session, relay=True)
-
-
-def _complete(session: Session, *, relay: bool) -> Judgement:
-    leaf = _leaf_for(session, relay=relay)
-    if isinstance(leaf, Judgement):
-        return leaf
-    assert session.tls is not None
-    trust = session.tls.trust
-    if trust is None or trust.code == _SELF_SIGNED_LEAF:
-        return not_applicable("there is no chain")
-    sent = len(session.tls.chain)
-    lacking = trust.code in _ISSUER_MISSING and sent == 1
-    return verdict(
-        not lacking,
-        f"{sent} certificates",
-        f"one certificate was sent, and its issuer is missing: {leaf.issuer}",
-        leaf.issuer,
-    )
-
-
-_COMPLETE_ADVICE = (
-    "Serve the leaf with its intermediates, leaf first: fullchain.pem, not cert.pem. Then reload the service."
-)
-
-
-@check(
-    id="certificate-chain-complete",
-    claim="The intermediate certificates are sent along",
-    severity=Severity.ERROR,
-    source="RFC 8446 §4.4.2; RFC 5246 §7.4.2",
-    advice=_COMPLETE_ADVICE,
-)
-def certificate_chain_complete(session: Session) -> Judgement:
-    """Browsers fetch what is missing, mail programs do not: to them the certificate comes from nobody they know."""
-    return _complete(session, relay=False)
-
-
-@check(
-    id="relay-certificate-chain-complete",
-    claim="Port 25 sends its intermediate certificates along",
-    severity=Severity.WARNING,
-    source="RFC 8446 §4.4.2; RFC 8461 §4.2",
-    advice=_COMPLETE_ADVICE,
-)
-def relay_certificate_chain_complete(session: Session) -> Judgement:
-    """Senders that verify cannot, and send nothing."""
-    return _complete(session, relay=True)
-
-
-@check(
-    id="certificate-chain-order",
-    claim="Each certificate is followed by its issuer's",
-    severity=Severity.WARNING,
-    source="RFC 5246 §7.4.2; RFC 8446 §4.4.2",
-    advice="Put the leaf first, then the certificate that issued it, and so on; leave out what does not belong.",
-)
-def certificate_chain_order(session: Session) -> Judgement:
-    """TLS 1.3 tolerates disorder, TLS 1.2 does not, and some clients take the first certificate for the leaf anyway."""
-    leaf = _leaf(session)
-    if isinstance(leaf, Judgement):
-        return leaf
-    assert session.tls is not None
-    try:
-        chain = [read(der) for der in session.tls.chain]
-    except RecordError as error:
-        return fail(str(error))
-    for below, above in pairwise(chain):
-        if below.issuer_der != above.subject_der:
-            return fail(f"after {below.subject} comes {above.subject}, which did not issue it", above.subject)
-    return ok(f"{len(chain)} certificates in order")
-
-
-def _trusted(session: Session, *, relay: bool) -> Judgement:
-    leaf = _leaf_for(session, relay=relay)
-    if isinstance(leaf, Judgement):
-        return leaf
-    assert session.tls is not None
-    trust = session.tls.trust
-    if trust is None:
-        return not_applicable("the trust store was not asked")
-    if trust.code in _EXPIRED or trust.code == _SELF_SIGNED_LEAF:
-        return not_applicable("another check speaks of it")
-    if trust.code in _ISSUER_MISSING and len(session.tls.chain) == 1:
-        return not_applicable("the chain is incomplete")
-    try:
-        top = read(session.tls.chain[-1])
-    except RecordError as error:
-        return fail(str(error))
-    return verdict(
-        trust.trusted, f"trusted ({trust.store})", f"{trust.reason}: the chain ends at {top.issuer}", top.issuer
-    )
-
-
-_TRUST_ADVICE = (
-    "Use a certificate of an authority that clients know, or give its root to all of them (and here: --ca-file)."
-)
-
-
-@check(
-    id="certificate-trusted",
-    claim="The chain ends at an authority that this machine trusts",
-    severity=Severity.ERROR,
-    source="RFC 5280 §6; RFC 8314 §3",
-    advice=_TRUST_ADVICE,
-)
-def certificate_trusted(session: Session) -> Judgement:
-    """A certificate from an unknown authority is worth no more than a self-signed one."""
-    return _trusted(session, relay=False)
-
-
-@check(
-    id="relay-certificate-trusted",
-    claim="The chain on port 25 ends at an authority that this machine trusts",
-    severity=Severity.WARNING,
-    source="RFC 8461 §4.2",
-    advice=_TRUST_ADVICE,
-)
-def relay_certificate_trusted(session: Session) -> Judgement:
-    """Senders that follow MTA-STS deliver nothing to such a server."""
-    return _trusted(session, relay=True)
 
 
 @check(
@@ -360,38 +168,12 @@ def relay_certificate_trusted(session: Session) -> Judgement:
 )
 def certificate_key(session: Session) -> Judgement:
     """Shorter keys are refused by current software and can be broken by those who try."""
-    leaf = _leaf(session)
+    leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
     seen = f"{leaf.key} {leaf.key_bits or ''}".strip()
     least = {"RSA": RSA_BITS, "DSA": RSA_BITS, "EC": EC_BITS}.get(leaf.key, 0)
     return verdict(leaf.key_bits >= least, seen, f"{seen} is too short; {least} is the least", seen)
-
-
-@check(
-    id="certificate-signature",
-    claim="The signatures do not rest on MD5 or SHA-1",
-    severity=Severity.ERROR,
-    source="RFC 9155; RFC 9325 §4.1",
-    advice="Have the certificate issued again with SHA-256 or better.",
-)
-def certificate_signature(session: Session) -> Judgement:
-    """Such signatures can be forged; OpenSSL 3 refuses them at its default level."""
-    leaf = _leaf(session)
-    if isinstance(leaf, Judgement):
-        return leaf
-    assert session.tls is not None
-    try:
-        chain = [read(der) for der in session.tls.chain]
-    except RecordError as error:
-        return fail(str(error))
-    # A root's signature on itself proves nothing and is not looked at by anybody.
-    signed = [certificate for certificate in chain if not certificate.self_issued or certificate is chain[0]]
-    weak = next((item for item in signed if item.signature_hash in _WEAK_HASHES), None)
-    seen = leaf.signature_hash or leaf.key
-    return verdict(
-        weak is None, seen, f"{weak.subject if weak else ''} is signed with {weak.signature_hash if weak else ''}"
-    )
 
 
 @check(
@@ -403,7 +185,7 @@ def certificate_signature(session: Session) -> Judgement:
 )
 def certificate_purpose(session: Session) -> Judgement:
     """Clients refuse a certificate that is for something else, and one that could issue others is a danger."""
-    leaf = _leaf(session)
+    leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
     if not leaf.for_servers:
