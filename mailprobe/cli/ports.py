@@ -59,9 +59,9 @@ def _show(evidence: Evidence, views: tuple[SessionView, ...], form: str, *, verb
         put(metrics(__version__, evidence.collected_at, views))
     else:
         from mailprobe.output import json_output, jsonl
-        from mailprobe.output.rows import port_rows
+        from mailprobe.output.rows import port_rows, unresolved_row
 
-        rows = port_rows(views)
+        rows = (*port_rows(views), *(unresolved_row(target) for target in evidence.targets if target.trouble))
         put(json_output.rows(rows) if form == "json" else jsonl.rows(rows))
 
 

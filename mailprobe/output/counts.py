@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 from mailprobe.model.evidence import Struct
@@ -11,7 +12,7 @@ from mailprobe.output.words import plural
 
 
 class Counts(Struct, frozen=True, kw_only=True):
-    """Failed checks by severity, and the others by verdict."""
+    """Failed checks by severity, and the others by verdict; *known* are failures of the baseline."""
 
     errors: int
     warnings: int
@@ -20,6 +21,7 @@ class Counts(Struct, frozen=True, kw_only=True):
     broken: int
     passed: int
     not_applicable: int
+    known: int
 
     def sentence(self) -> str:
         """Write the counts that matter: ``3 errors, 1 warning, 2 undecided, 58 passed``."""
@@ -36,24 +38,33 @@ class Counts(Struct, frozen=True, kw_only=True):
 
 def count(findings: Iterable[Finding]) -> Counts:
     """Count findings."""
-    tally: dict[object, int] = {}
-    for finding in findings:
-        key = finding.severity if finding.verdict is Verdict.FAIL else finding.verdict
-        tally[key] = tally.get(key, 0) + 1
+    tally = Counter(_sort(finding) for finding in findings)
     return Counts(
-        errors=tally.get(Severity.ERROR, 0),
-        warnings=tally.get(Severity.WARNING, 0),
-        notices=tally.get(Severity.INFO, 0),
-        undecided=tally.get(Verdict.UNKNOWN, 0),
-        broken=tally.get(Verdict.BROKEN, 0),
-        passed=tally.get(Verdict.OK, 0),
-        not_applicable=tally.get(Verdict.NOT_APPLICABLE, 0),
+        errors=tally[Severity.ERROR],
+        warnings=tally[Severity.WARNING],
+        notices=tally[Severity.INFO],
+        undecided=tally[Verdict.UNKNOWN],
+        broken=tally[Verdict.BROKEN],
+        passed=tally[Verdict.OK],
+        not_applicable=tally[Verdict.NOT_APPLICABLE],
+        known=tally["known"],
     )
 
 
+def _sort(finding: Finding) -> str:
+    if finding.known:
+        return "known"
+    return finding.severity if finding.verdict is Verdict.FAIL else finding.verdict
+
+
 def of_target(report: Report, asked: str) -> list[Finding]:
-    """Pick the findings about one target, in the report's order."""
-    return [finding for finding in report.findings if finding.target == asked]
+    """Pick the news about one target, in the report's order."""
+    return [finding for finding in news(report) if finding.target == asked]
+
+
+def news(report: Report) -> list[Finding]:
+    """Leave out the failures that the baseline knows."""
+    return [finding for finding in report.findings if not finding.known]
 
 
 def open_question(finding: Finding) -> bool:

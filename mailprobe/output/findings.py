@@ -2,89 +2,115 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
-from mailprobe.model.evidence import Target
+from mailprobe.model.evidence import Kind, Struct, Target, Trouble
 from mailprobe.model.finding import Finding, Severity, Verdict
 from mailprobe.model.view import Report
 from mailprobe.output.counts import count, of_target, open_question
+from mailprobe.output.groups import checks_of, grouped, heading, place_count, same_cause, same_check, where
 from mailprobe.output.style import PLAIN, Style
 from mailprobe.output.widths import paragraph
-from mailprobe.output.words import because, clean, in_trouble, plural
+from mailprobe.output.words import because, clean, in_trouble, remedy
 
 _LABEL = 8  # columns of "error   ", "seen    ", ...
-_PORT = re.compile(r"(?P<host>.+ \[[^]]*\]|\[[^]]*\]|[^:]+):(?P<port>\d+)")
 
 
-def findings(report: Report, style: Style = PLAIN, width: int = 80, *, verbose: bool = False) -> str:
+class _Writer(Struct, frozen=True):
+    """Writes labelled lines in one manner; *explain* adds the rule of each check and where it comes from."""
+
+    style: Style
+    width: int
+    explain: bool
+
+    def line(self, label: str, text: str, tone: Callable[[str], str] | None = None) -> str:
+        """Write *text* behind its label, wrapped."""
+        written = paragraph(text, self.width, first=label.ljust(_LABEL), rest=" " * _LABEL)
+        return (tone or self.style.dim)(label) + written[len(label) :]
+
+    def prose(self, label: str, text: str) -> list[str]:
+        """Write text that may have line ends of its own; nothing where there is none."""
+        return [self.line(label, clean(" ".join(text.split())))] if text else []
+
+
+def findings(
+    report: Report, style: Style = PLAIN, width: int = 80, *, verbose: bool = False, explain: bool = False
+) -> str:
     """Write errors, warnings, what is undecided and notices, then one line of summary, for each target.
 
-    The same check failing in several places is one paragraph. *verbose* adds the checks that passed.
+    The same check failing in several places is one paragraph. *verbose* adds the checks that passed, *explain*
+    the rule of each check and where it comes from.
     """
-    return "\n".join(
-        _target(target, of_target(report, target.asked), style, width, verbose) for target in report.targets
+    writer = _Writer(style=style, width=width, explain=explain)
+    return "\n".join(_target(target, of_target(report, target.asked), writer, verbose) for target in report.targets)
+
+
+def _target(target: Target, found: list[Finding], writer: _Writer, verbose: bool) -> str:
+    parts = [_failed(group, writer) for group in _failures(found, Severity.ERROR)]
+    parts += [_failed(group, writer) for group in _failures(found, Severity.WARNING)]
+    parts += [_undecided(group, writer) for group in grouped(filter(open_question, found), same_cause)]
+    parts += [_failed(group, writer) for group in _failures(found, Severity.INFO)]
+    passed = [finding for finding in found if finding.verdict is Verdict.OK]
+    if verbose and passed:
+        parts.append("\n".join(_passed(group, writer) for group in grouped(passed, same_check)))
+    if target.trouble and not _told_already(target.trouble, found):
+        parts.insert(0, writer.line("stopped", in_trouble(target.trouble), writer.style.bad))
+    summary = paragraph(f"{clean(target.asked)}: {count(found).sentence()}", writer.width, rest="  ")
+    return "\n".join([*(part + "\n" for part in parts), writer.style.strong(summary)]) + "\n"
+
+
+def _told_already(trouble: Trouble, found: Iterable[Finding]) -> bool:
+    """Tell whether a finding says what is wrong; none is about this machine."""
+    telling = {Verdict.FAIL, Verdict.UNKNOWN}
+    return trouble.kind is not Kind.LOCAL and any(
+        each.verdict in telling and each.severity is Severity.ERROR for each in found
     )
-
-
-def _target(target: Target, found: list[Finding], style: Style, width: int, verbose: bool) -> str:
-    parts = [_failed(group, style, width) for group in _failures(found, Severity.ERROR)]
-    parts += [_failed(group, style, width) for group in _failures(found, Severity.WARNING)]
-    parts += [_undecided(group, style, width) for group in _grouped(filter(open_question, found), _same_cause)]
-    parts += [_failed(group, style, width) for group in _failures(found, Severity.INFO)]
-    if verbose:
-        passed = [finding for finding in found if finding.verdict is Verdict.OK]
-        parts += [_passed(group, style, width) for group in _grouped(passed, lambda finding: (finding.check,))]
-    if target.trouble:
-        parts.insert(0, _line("stopped", in_trouble(target.trouble), width, style.bad))
-    summary = paragraph(f"{clean(target.asked)}: {count(found).sentence()}", width, rest="  ")
-    return "\n".join([*(part + "\n" for part in parts), style.strong(summary)]) + "\n"
 
 
 def _failures(found: Iterable[Finding], severity: Severity) -> list[list[Finding]]:
     failed = (each for each in found if each.verdict is Verdict.FAIL and each.severity is severity)
-    return _grouped(failed, lambda finding: (finding.check,))
+    return grouped(failed, same_check)
 
 
-def _same_cause(finding: Finding) -> tuple[object, ...]:
-    return (finding.verdict, finding.cause, finding.detail)
-
-
-def _grouped(found: Iterable[Finding], key: Callable[[Finding], tuple[object, ...]]) -> list[list[Finding]]:
-    groups: dict[tuple[object, ...], list[Finding]] = {}
-    for finding in found:
-        groups.setdefault(key(finding), []).append(finding)
-    return list(groups.values())
-
-
-def _failed(group: list[Finding], style: Style, width: int) -> str:
-    first = group[0]
+def _failed(group: list[Finding], writer: _Writer) -> str:
+    first, style = group[0], writer.style
     tone = {Severity.ERROR: style.bad, Severity.WARNING: style.warn, Severity.INFO: style.note}[first.severity]
-    lines = [_line(first.severity.value, _heading(first.check, group), width, tone)]
-    lines += [_line("seen", seen, width, style.dim) for seen in _seen(group)]
-    for label, text in (("rule", first.claim), ("why", first.why), ("do", first.advice), ("see", first.source)):
-        if text:
-            lines.append(_line(label, clean(" ".join(text.split())), width, style.dim))
-    return "\n".join(lines)
+    return "\n".join(
+        [
+            writer.line(first.severity.value, heading(group), tone),
+            *(writer.line("seen", seen) for seen in _seen(group)),
+            *(writer.prose("rule", first.claim) if writer.explain else []),
+            *writer.prose("why", first.why),
+            *writer.prose("do", first.advice),
+            *(writer.prose("see", first.source) if writer.explain else []),
+        ]
+    )
 
 
-def _undecided(group: list[Finding], style: Style, width: int) -> str:
+def _undecided(group: list[Finding], writer: _Writer) -> str:
     first = group[0]
-    checks = list(dict.fromkeys(finding.check for finding in group))
+    checks = checks_of(group)
     label = "broken" if first.verdict is Verdict.BROKEN else "unknown"
-    heading = _heading(checks[0], group) if len(checks) == 1 else f"{len(checks)} checks {_where(group)}"
-    lines = [_line(label, heading, width, style.warn)]
+    lines = [writer.line(label, heading(group), writer.style.warn)]
     if first.detail:
-        lines.append(_line("seen", clean(first.detail), width, style.dim))
+        lines.append(writer.line("seen", clean(first.detail)))
     if first.cause:
-        lines.append(_line("because", f"{because(first.cause)} ({first.cause.value})", width, style.dim))
-    if len(checks) > 1:
-        lines.append(_line("checks", ", ".join(checks), width, style.dim))
+        lines.append(writer.line("because", f"{because(first.cause)} ({first.cause.value})"))
+        lines.append(writer.line("do", remedy(first.cause)))
+    if writer.explain:
+        claims = dict.fromkeys((finding.check, finding.claim) for finding in group)
+        for check, claim in claims:
+            lines += writer.prose("rule", claim if len(checks) == 1 else f"{check}: {claim}")
+    elif len(checks) > 1:
+        lines.append(writer.line("checks", ", ".join(checks)))
     return "\n".join(lines)
 
 
-def _passed(group: list[Finding], style: Style, width: int) -> str:
-    return _line("passed", _heading(group[0].check, group), width, style.good)
+def _passed(group: list[Finding], writer: _Writer) -> str:
+    details = {finding.detail for finding in group}
+    agreed = clean(details.pop()) if len(details) == 1 else ""
+    said = f"{group[0].check} {place_count(group)}"
+    return writer.line("passed", f"{said}: {agreed}" if agreed else said, writer.style.good)
 
 
 def _seen(group: list[Finding]) -> list[str]:
@@ -93,8 +119,7 @@ def _seen(group: list[Finding]) -> list[str]:
     if len(told) == 1:
         return [told[0]] if told[0] else []
     return [
-        f"{_where([finding for finding in group if _told(finding) == text])}: {text or 'nothing noted'}"
-        for text in told
+        f"{where(finding for finding in group if _told(finding) == text)}: {text or 'nothing noted'}" for text in told
     ]
 
 
@@ -103,27 +128,3 @@ def _told(finding: Finding) -> str:
     if not culprit or culprit in detail:
         return detail
     return f"{detail} ({culprit})" if detail else culprit
-
-
-def _heading(check: str, group: list[Finding]) -> str:
-    return f"{check} {_where(group)}"
-
-
-def _where(group: Sequence[Finding]) -> str:
-    """Name the places: ``at mx.a.test [192.0.2.1]:25``, ``on 3 ports: mx.a.test [192.0.2.1] 587 110 143``."""
-    places = list(dict.fromkeys(finding.where for finding in group))
-    if len(places) == 1:
-        return f"at {clean(places[0])}"
-    ports: dict[str, list[str]] = {}
-    for place in places:
-        match = _PORT.fullmatch(place)
-        if match is None:
-            return f"in {len(places)} places: {', '.join(map(clean, places))}"
-        ports.setdefault(clean(match["host"]), []).append(match["port"])
-    listed = (f"{host} {' '.join(numbers)}" for host, numbers in ports.items())
-    return f"on {plural(len(places), 'port')}: {', '.join(listed)}"
-
-
-def _line(label: str, text: str, width: int, tone: Callable[[str], str]) -> str:
-    written = paragraph(text, width, first=label.ljust(_LABEL), rest=" " * _LABEL)
-    return tone(label) + written[len(label) :]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mailprobe.model.view import Report
-from mailprobe.output.counts import count, of_target
+from mailprobe.output.counts import count
 
 
 def findings(report: Report) -> str:
@@ -21,7 +21,11 @@ def findings(report: Report) -> str:
         "mailprobe": report.mailprobe,
         "collected_at": report.collected_at,
         "targets": [
-            {"target": target.asked, "trouble": target.trouble, "counts": count(of_target(report, target.asked))}
+            {
+                "target": target.asked,
+                "trouble": target.trouble,
+                "counts": count(finding for finding in report.findings if finding.target == target.asked),
+            }
             for target in report.targets
         ],
         "findings": report.findings,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mailprobe.model.evidence import Answer, Target
+from mailprobe.model.evidence import Answer, Dnssec, Target
 from mailprobe.output.rows import Exchanger, MailDomain, mail_domain
 from mailprobe.output.style import PLAIN, Style
 from mailprobe.output.tables import table
 from mailprobe.output.widths import paragraph
-from mailprobe.output.words import clean, in_trouble, milliseconds, not_answered, plural
+from mailprobe.output.words import clean, extended_error, in_trouble, milliseconds, not_answered, plural
 
 
 def mx(targets: Sequence[Target], style: Style = PLAIN, width: int = 80) -> str:
@@ -72,8 +72,10 @@ def _asked(source: MailDomain | Answer) -> str:
     facts = [source.rcode or "no reply"]
     if source.flags:
         facts.append("flags " + " ".join(source.flags))
-    facts += [f"DNSSEC {source.dnssec.value}", milliseconds(source.ms)]
-    facts += [f"extended error {error}" for error in source.extended_errors]
+    if source.dnssec is not Dnssec.UNKNOWN:
+        facts.append(f"DNSSEC {source.dnssec.value}")
+    facts.append(milliseconds(source.ms))
+    facts += [extended_error(option) for option in source.extended_errors]
     over = f" over {source.transport.upper()}" if source.transport else ""
     return clean(f"asked {source.server or 'nobody'}{over}: {', '.join(facts)}")
 

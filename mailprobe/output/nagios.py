@@ -5,15 +5,18 @@ The form is that of the Monitoring Plugins Development Guidelines, read by Nagio
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 from mailprobe.model.finding import Finding, Severity, Verdict
 from mailprobe.model.view import Report, reachability, total_ms
-from mailprobe.output.counts import Counts, count, of_target, open_question
+from mailprobe.output.counts import Counts, count, news, of_target, open_question
+from mailprobe.output.groups import checks_of, grouped, heading, same_cause
 from mailprobe.output.widths import width_of
 from mailprobe.output.words import clean, in_trouble, plural
 
 _LINE = 79  # the guidelines want less than 80 characters
+_LAST_WORDS = re.compile(r"( at)?(,? \d+)? \S+$")  # a count goes with its noun, "at" with its place
 
 
 class State(IntEnum):
@@ -34,13 +37,13 @@ def nagios(report: Report) -> tuple[str, State]:
     Errors are critical; what could not be decided is UNKNOWN unless something worse was found. A notice
     changes nothing.
     """
-    wrong = [finding for finding in report.findings if _state(finding) is not State.OK]
+    wrong = [finding for finding in news(report) if _state(finding) is not State.OK]
     wrong.sort(key=lambda finding: -_WORSE.index(_state(finding)))
     states = [_state(finding) for finding in wrong]
     states += [State.UNKNOWN for target in report.targets if target.trouble]
     state = max(states, key=_WORSE.index, default=State.OK if report.findings else State.UNKNOWN)
     lines = [f"{_status_line(report, wrong, state)} | {' '.join(_performance(report))}"]
-    lines += [_text(f"{_state(each).name}: {each.check} at {each.where}: {_told(each)}") for each in wrong]
+    lines += [_text(_detail(group)) for group in grouped(wrong, _line_key)]
     lines += [_text(f"UNKNOWN: {each.asked}: {in_trouble(each.trouble)}") for each in report.targets if each.trouble]
     return "\n".join(lines) + "\n", state
 
@@ -56,13 +59,18 @@ def _state(finding: Finding) -> State:
 def _status_line(report: Report, wrong: list[Finding], state: State) -> str:
     asked = [target.asked for target in report.targets]
     names = asked[0] if len(asked) == 1 else f"{len(asked)} targets"
-    worst = ", ".join(dict.fromkeys(finding.check for finding in wrong))
-    line = _text(f"MAILPROBE {state.name} - {names}: {_sentence(report)}{worst and ': ' + worst}")
-    return line if width_of(line) <= _LINE else line[: _LINE - 3] + "..."
+    worst, *others = checks_of(wrong) or [""]
+    more = f" and {len(others)} more" if others else ""
+    line = _text(f"MAILPROBE {state.name} - {worst}{more}{worst and ': '}{_sentence(report)} at {names}")
+    if width_of(line) <= _LINE:
+        return line
+    while width_of(line) > _LINE - len(" ..."):
+        line = _LAST_WORDS.sub("", line)
+    return f"{line} ..."
 
 
 def _sentence(report: Report) -> str:
-    counts = count(report.findings)
+    counts = count(news(report))
     open_ones = counts.undecided + counts.broken
     said = [
         plural(counts.errors, "error") if counts.errors else "",
@@ -74,9 +82,17 @@ def _sentence(report: Report) -> str:
     )
 
 
-def _told(finding: Finding) -> str:
-    cause = f" ({finding.cause.value})" if finding.cause else ""
-    return f"{finding.detail or finding.claim}{cause}"
+def _line_key(finding: Finding) -> object:
+    """Fold what is undecided for one reason; what failed has a line for each place."""
+    place = (finding.check, finding.target, finding.where, finding.detail)
+    return same_cause(finding) if open_question(finding) else place
+
+
+def _detail(group: list[Finding]) -> str:
+    first, checks = group[0], checks_of(group)
+    cause = f" ({first.cause.value})" if first.cause else ""
+    listed = f": {', '.join(checks)}" if len(checks) > 1 else ""
+    return f"{_state(first).name}: {heading(group)}: {first.detail or first.claim}{cause}{listed}"
 
 
 def _text(text: str) -> str:

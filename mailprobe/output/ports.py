@@ -13,7 +13,7 @@ from mailprobe.output.widths import paragraph, width_of
 from mailprobe.output.words import clean
 
 _HEADERS = ("port", "service", "state", "speaks", "security", "TLS", "cipher", "certificate", "ms")
-_CIPHER = 6
+_SERVICE, _CIPHER = 1, 6
 
 # Narrow terminals get the part of a suite's name that tells how well it encrypts.
 _BULK = (
@@ -45,8 +45,8 @@ def ports(views: Sequence[SessionView], style: Style = PLAIN, width: int = 80) -
     return "\n".join(blocks)
 
 
-def _block(host: str, address: str, rows: list[PortRow], style: Style, width: int) -> str:
-    where = clean(host if host == address else f"{host} [{address}]")
+def _block(host: str, address: str | None, rows: list[PortRow], style: Style, width: int) -> str:
+    where = clean(host if address in {host, None} else f"{host} [{address}]")
     cells = [_cells(row, style) for row in rows]
     drawn = _drawn(cells, width)
     parts = [style.strong(where), "", drawn]
@@ -59,7 +59,7 @@ def _drawn(cells: list[tuple[str, ...]], width: int) -> str:
     natural = [max(width_of(row[index]) for row in (_HEADERS, *cells)) for index in range(len(_HEADERS))]
     if sum(natural) + 2 * (len(natural) - 1) > width:
         cells = [(*row[:_CIPHER], bulk_cipher(row[_CIPHER]), *row[_CIPHER + 1 :]) for row in cells]
-    return table(_HEADERS, cells, width=width, right=(0, 8), gives=(_CIPHER, 1))
+    return table(_HEADERS, cells, width=width, right=(0, 8), gives=(_SERVICE,))
 
 
 def bulk_cipher(suite: str) -> str:
@@ -72,12 +72,12 @@ def _cells(row: PortRow, style: Style) -> tuple[str, ...]:
     state = style.good if row.state == "open" else style.dim if row.state == "refused" else style.warn
     protected = style.warn if row.security == "plain" else style.good
     return (
-        str(row.port),
-        row.service,
+        str(row.port or "-"),
+        row.service or "-",
         state(row.state),
         clean(row.speaks or "-"),
         protected(row.security) if row.security else "-",
-        clean(row.version or "-").removeprefix("TLSv"),
+        "1.0" if row.version == "TLSv1" else clean(row.version or "-").removeprefix("TLSv"),
         clean(row.cipher or "-"),
         certificate(row.certificate, style),
         "-" if row.ms is None else f"{row.ms:.0f}",
@@ -96,7 +96,7 @@ def _notes(rows: list[PortRow], width: int) -> list[str]:
     places: dict[str, list[str]] = {}
     for row in rows:
         for note in row.notes:
-            places.setdefault(note, []).append(str(row.port))
+            places.setdefault(note, []).append(str(row.port or "-"))
     return [paragraph(f"{', '.join(numbers)}{_joined(note)}", width, rest="    ") for note, numbers in places.items()]
 
 

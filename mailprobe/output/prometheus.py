@@ -8,7 +8,7 @@ from datetime import datetime
 from mailprobe.model.evidence import Target
 from mailprobe.model.finding import Finding, Severity, Verdict
 from mailprobe.model.view import Report, SessionView, reachability
-from mailprobe.output.counts import of_target, open_question
+from mailprobe.output.counts import news, of_target, open_question
 from mailprobe.output.words import clean
 
 Sample = tuple[Mapping[str, str], float]
@@ -19,7 +19,7 @@ def findings(report: Report) -> str:
 
     Passed checks are counted and not listed: a series for each would cost the database more than it tells.
     """
-    listed = [each for each in report.findings if each.verdict is Verdict.FAIL or open_question(each)]
+    listed = [each for each in news(report) if each.verdict is Verdict.FAIL or open_question(each)]
     families = [
         _family(
             "mailprobe_success",
@@ -79,7 +79,8 @@ def _run(mailprobe: str, collected_at: datetime, sessions: Sequence[SessionView]
 
 def _succeeded(target: Target, report: Report) -> bool:
     decisive = [each for each in of_target(report, target.asked) if each.severity is Severity.ERROR]
-    if target.trouble or not of_target(report, target.asked):
+    checked = any(each.target == target.asked for each in report.findings)
+    if target.trouble or not checked:
         return False
     return not any(each.verdict is Verdict.FAIL or open_question(each) for each in decisive)
 

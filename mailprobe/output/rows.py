@@ -28,14 +28,17 @@ _LITERAL = re.compile(r"\[.*\]|\d{1,3}(\.\d{1,3}){3}|[0-9a-f]*:[0-9a-f:.]*", re.
 
 
 class PortRow(Struct, frozen=True, kw_only=True):
-    """One port of one address. None stands for what was not learnt; *notes* say what is odd about it."""
+    """One port of one address. None stands for what was not learnt; *notes* say what is odd about it.
+
+    A host without address has one row, whose state is ``unresolved``.
+    """
 
     target: str
     host: str
-    address: str
-    port: int
-    service: str
-    state: Reachability
+    address: str | None
+    port: int | None
+    service: str | None
+    state: Reachability | Literal["unresolved"]
     speaks: str | None
     security: Security | None
     version: str | None
@@ -100,8 +103,27 @@ def _port_row(view: SessionView) -> PortRow:
     )
 
 
+def unresolved_row(target: Target) -> PortRow:
+    """Make the row of a host that has no address."""
+    return PortRow(
+        target=target.asked,
+        host=target.hosts[0].name if target.hosts else target.asked,
+        address=None,
+        port=None,
+        service=None,
+        state="unresolved",
+        speaks=None,
+        security=None,
+        version=None,
+        cipher=None,
+        certificate=None,
+        ms=None,
+        notes=(in_trouble(target.trouble),) if target.trouble else (),
+    )
+
+
 def security(session: Session) -> Security | None:
-    """Tell how the conversation is protected, or would have been had TLS not failed."""
+    """Tell how the conversation is protected, or would have been had TLS not failed; None where nothing tells."""
     if reachability(session) != "open":
         return None
     in_clear = session.answered_in_clear or any(not exchange.secure for exchange in session.exchanges)
@@ -109,7 +131,9 @@ def security(session: Session) -> Security | None:
         return "STARTTLS" if in_clear else "TLS"
     if session.speaks == "tls":
         return "TLS"
-    if session.speaks is None:
+    if session.greeting is not None and session.greeting.status == "PREAUTH":
+        return "plain"  # STARTTLS comes before login, and there is none to come (RFC 9051 §6.2.1)
+    if session.offers_starttls is None:
         return None
     return "STARTTLS" if session.offers_starttls else "plain"
 

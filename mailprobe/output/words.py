@@ -53,6 +53,50 @@ _CAUSES = {
     Cause.NOT_ASKED: "it was not asked",
 }
 
+_REMEDIES = {
+    Cause.RATE_LIMITED: "ask again later",
+    Cause.GREYLISTED: "ask again in some minutes: greylisting lets in who comes back",
+    Cause.TARPITTED: "ask again with a longer --timeout",
+    Cause.BLOCKED_HERE: "ask from another network, or leave the check out with --skip",
+    Cause.RESOLVER_FAILED: "ask another resolver with --resolver, and look at the zone's name servers",
+    Cause.NO_ANSWER: "ask again, with a longer --timeout",
+    Cause.INTERRUPTED: "mend what is reported above first, or ask again",
+    Cause.NOT_ASKED: "collect evidence anew: what is at hand does not hold it",
+}
+
+# Kinds whose detail is a sentence of our own that tells the kind as well.
+_SENTENCES = {Kind.TIMEOUT, Kind.TLS_ALERT, Kind.NOT_TLS}
+_NAMES_THE_STAGE = re.compile("connection|handshake")
+
+# RFC 8914 §4 and the codes that IANA registered first, by number.
+_EXTENDED_ERRORS = (
+    "Other Error",
+    "Unsupported DNSKEY Algorithm",
+    "Unsupported DS Digest Type",
+    "Stale Answer",
+    "Forged Answer",
+    "DNSSEC Indeterminate",
+    "DNSSEC Bogus",
+    "Signature Expired",
+    "Signature Not Yet Valid",
+    "DNSKEY Missing",
+    "RRSIGs Missing",
+    "No Zone Key Bit Set",
+    "NSEC Missing",
+    "Cached Error",
+    "Not Ready",
+    "Blocked",
+    "Censored",
+    "Filtered",
+    "Prohibited",
+    "Stale NXDOMAIN Answer",
+    "Not Authoritative",
+    "Not Supported",
+    "No Reachable Authority",
+    "Network Error",
+    "Invalid Data",
+)
+
 
 def clean(text: str) -> str:
     r"""Make text from the wire safe to show on one line.
@@ -91,17 +135,34 @@ def days(count: int) -> str:
 
 
 def in_trouble(trouble: Trouble) -> str:
-    """Say where and why a conversation stopped."""
-    if trouble.stage is Stage.RESOLVE and trouble.detail:
-        return f"no host could be asked: {clean(trouble.detail)}"
-    said = f"{_KINDS[trouble.kind]} {_STAGES[trouble.stage]}"
-    says_more = trouble.detail and trouble.detail != _KINDS[trouble.kind]
-    return f"{said}: {clean(trouble.detail)}" if says_more else said
+    """Say where and why a conversation stopped, each once: the detail often tells it already."""
+    kind, stage, detail = _KINDS[trouble.kind], _STAGES[trouble.stage], clean(trouble.detail)
+    if trouble.stage is Stage.RESOLVE and detail:
+        return f"no host could be asked: {detail}"
+    if detail and trouble.kind in _SENTENCES:
+        return detail if _NAMES_THE_STAGE.search(detail) else f"{detail} {stage}"
+    if detail.startswith(kind):
+        rest = detail.removeprefix(kind)
+        return f"{kind} {stage}{rest}" if rest.startswith(":") or not rest else detail
+    return f"{kind} {stage}: {detail}" if detail else f"{kind} {stage}"
 
 
 def because(cause: Cause) -> str:
     """Say why a check could not be decided."""
     return _CAUSES[cause]
+
+
+def remedy(cause: Cause) -> str:
+    """Say what may get a check decided."""
+    return _REMEDIES[cause]
+
+
+def extended_error(option: str) -> str:
+    """Write an extended DNS error (RFC 8914) with the name of its code, where it has one."""
+    code, _, text = option.partition(" ")
+    known = code.isascii() and code.isdigit() and len(code) <= 2 and int(code) < len(_EXTENDED_ERRORS)
+    named = f"{code} {_EXTENDED_ERRORS[int(code)]}" if known else code
+    return clean(f"extended error {named}: {text}" if text else f"extended error {named}")
 
 
 def not_answered(answer: Answer) -> str:

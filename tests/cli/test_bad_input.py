@@ -52,6 +52,15 @@ from tests.cli.command import MAILPROBE, environment, mailprobe
         (["lab", "run", "/nonexistent/program"], "No such file"),
         (["frobnicate"], "no command"),
         (["check"], "Missing argument"),
+        (["check", "https://a.test/"], "give just the name"),
+        (["check", "someone@a.test"], "give just the domain"),
+        (["check", "a.test:"], "ends with a colon"),
+        (["check", "a.test", "--only", "mx", "--skip", "mx"], "no check to run"),
+        (["check", "a.test", "--only", ""], "names no check"),
+        (["mx", "192.0.2.1"], "is an address"),
+        (["ports", "a.test:465", "--ports", "25"], "does not list"),
+        (["ports", "a.test", "--ports", "25:smtp,25:imap"], "two services"),
+        (["ports", "a.test", "--ports", "25-30"], "one by one"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
@@ -61,6 +70,8 @@ def test_bad_input_is_told_in_words(arguments: list[str], said: str) -> None:
     assert said in done.stderr
     assert done.stdout == ""
     assert "\x1b" not in done.stderr
+    assert done.stderr.startswith("mailprobe: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_international_names_follow_idna_2008() -> None:
@@ -137,7 +148,32 @@ def test_closed_stdout_ends_in_one_line() -> None:
         process.stdout.close()
         told = process.stderr.read()
     assert process.returncode == 141
-    assert told == "mailprobe: stdout was closed before everything was written\n"
+    assert told == "mailprobe: stdout could not be written to the end: Broken pipe\n"
+
+
+def test_full_disk_ends_in_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [MAILPROBE, "lab", "list"], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 141
+    assert done.stderr == "mailprobe: stdout could not be written to the end: No space left on device\n"
+
+
+def test_stdout_that_was_never_open_is_told() -> None:
+    script = f'exec "{MAILPROBE}" lab list >&-'
+    done = subprocess.run(["/bin/sh", "-c", script], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 141
+    assert done.stderr == "mailprobe: stdout is closed: there is nowhere to write to\n"
+
+
+def test_lab_up_overwrites_nothing(tmp_path: Path) -> None:
+    precious = tmp_path / "lab.json"
+    precious.write_text("mine")
+    done = mailprobe("lab", "up", "--file", str(precious))
+    assert done.returncode == 2
+    assert "it exists" in done.stderr
+    assert precious.read_text() == "mine"
 
 
 def test_lab_up_ends_on_interrupt_and_removes_its_file(tmp_path: Path) -> None:

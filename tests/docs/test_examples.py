@@ -94,7 +94,7 @@ def test_health_report_names_what_to_mend(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stderr
     assert f"{GOOD}: 0 to mend, 0 undecided" in done.stdout
-    assert "error: expired on" in done.stdout
+    assert re.search(r"^  error: mx\.\S+ \[127\.53\.\d+\.\d+\]:25: expired on", done.stdout, re.MULTILINE)
 
 
 def test_every_example_is_listed_and_tested() -> None:

@@ -132,7 +132,7 @@ def seen(made: Session) -> SessionView:
 
 def seven() -> tuple[SessionView, ...]:
     refused = trouble(Stage.CONNECT, Kind.REFUSED)
-    silent = trouble(Stage.CONNECT, Kind.TIMEOUT)
+    silent = trouble(Stage.CONNECT, Kind.TIMEOUT, "no connection within 8.0 s")
     reset = trouble(Stage.HANDSHAKE, Kind.RESET, "after the ClientHello")
     return (
         starttls(25, "smtp", "smtp"),

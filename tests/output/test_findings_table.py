@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from mailprobe.model.evidence import Kind, Stage
-from mailprobe.model.finding import Severity, Verdict
+from mailprobe.model.finding import Cause, Severity, Verdict
 from mailprobe.model.view import CheckCard
 from mailprobe.output.explain import explain
 from mailprobe.output.findings import findings
@@ -9,9 +9,22 @@ from mailprobe.output.style import Style
 from mailprobe.output.widths import plain, width_of
 from tests.output.samples import assert_harmless, everything, finding, hostile, report, target, trouble
 
+SILENT = trouble(Stage.RESOLVE, Kind.TIMEOUT)
+
 
 def test_one_error_says_where_what_why_and_what_to_do() -> None:
     assert findings(report(finding("starttls-offered"), finding("ehlo-name", Verdict.OK))) == (
+        "error   starttls-offered at mx.a.test [192.0.2.1]:25\n"
+        "seen    the EHLO reply lists no STARTTLS\n"
+        "why     Without it passwords and letters travel in clear.\n"
+        "do      Set a certificate and a key, and switch TLS on.\n"
+        "\n"
+        "a.test: 1 error, 1 passed\n"
+    )
+
+
+def test_explaining_adds_the_rule_and_its_source() -> None:
+    assert findings(report(finding("starttls-offered")), explain=True) == (
         "error   starttls-offered at mx.a.test [192.0.2.1]:25\n"
         "seen    the EHLO reply lists no STARTTLS\n"
         "rule    The server offers STARTTLS\n"
@@ -19,7 +32,7 @@ def test_one_error_says_where_what_why_and_what_to_do() -> None:
         "do      Set a certificate and a key, and switch TLS on.\n"
         "see     RFC 3207 §4\n"
         "\n"
-        "a.test: 1 error, 1 passed\n"
+        "a.test: 1 error, 0 passed\n"
     )
 
 
@@ -58,23 +71,72 @@ def test_checks_undecided_for_one_reason_are_one_paragraph() -> None:
         "unknown 2 checks at mx.a.test [192.0.2.1]:25\n"
         "seen    421 4.7.0 too many connections\n"
         "because the server limits how often we may ask (rate-limited)\n"
+        "do      ask again later\n"
         "checks  tls-version, tls-cipher\n"
     ) in text
 
 
+def test_explaining_tells_what_each_undecided_check_asks() -> None:
+    silent = finding("a", Verdict.UNKNOWN, cause=Cause.NO_ANSWER, claim="The greeting comes")
+    other = finding("b", Verdict.UNKNOWN, cause=Cause.NO_ANSWER, claim="The name is full")
+    assert "rule    a: The greeting comes\nrule    b: The name is full\n" in findings(
+        report(silent, other), explain=True
+    )
+    assert "rule    The greeting comes\n" in findings(report(silent), explain=True)
+
+
 def test_a_target_that_stopped_says_so_first() -> None:
-    stopped = target("a.test", trouble=trouble(Stage.RESOLVE, Kind.TIMEOUT))
-    text = findings(report(targets=(stopped,)))
+    text = findings(report(targets=(target("a.test", trouble=SILENT),)))
     assert text == "stopped no answer within our limit while resolving the name\n\na.test: 0 passed\n"
+
+
+def test_what_a_finding_says_is_not_said_before_it_again() -> None:
+    stopped = (target("a.test", trouble=SILENT), target("b.test", trouble=SILENT))
+    for said in (finding("domain-exists"), finding("dns-complete", Verdict.UNKNOWN)):
+        first, second = findings(report(said, targets=stopped)).split("a.test: ")
+        assert "stopped" not in first
+        assert "stopped" in second
+
+
+def test_a_finding_never_hides_that_this_machine_could_not_ask() -> None:
+    here = trouble(Stage.RESOLVE, Kind.LOCAL, "no address of the family asked for (-4, -6)")
+    text = findings(report(finding("mx-target-cname"), targets=(target("a.test", trouble=here),)))
+    assert text.startswith("stopped no host could be asked: no address of the family")
+
+
+def test_passed_checks_are_one_line_each_with_what_all_agree_on() -> None:
+    seven = [
+        finding("certificate-expires-soon", Verdict.OK, where=f"mx.a.test [192.0.2.1]:{port}", detail="89 days left")
+        for port in (25, 587, 465, 110, 995, 143, 993)
+    ]
+    differing = [
+        finding("greeting-prompt", Verdict.OK, where=f"mx.a.test [192.0.2.1]:{port}", detail=f"after {port} ms")
+        for port in (25, 587)
+    ]
+    single = finding("ptr-present", Verdict.OK, where="mx.a.test [192.0.2.1]", detail="PTR mx.a.test.")
+    assert findings(report(*seven, *differing, single), verbose=True) == (
+        "passed  certificate-expires-soon on 7 ports: 89 days left\n"
+        "passed  greeting-prompt on 2 ports\n"
+        "passed  ptr-present at mx.a.test [192.0.2.1]: PTR mx.a.test.\n"
+        "\n"
+        "a.test: 10 passed\n"
+    )
+
+
+def test_known_failures_are_left_out() -> None:
+    text = findings(report(finding("mx-ttl", known=True), finding("ehlo-name", Verdict.OK)))
+    assert text == "a.test: 1 passed\n"
 
 
 def test_colour_changes_nothing_but_colour() -> None:
     made = report(*everything())
-    assert plain(findings(made, Style(colour=True), verbose=True)) == findings(made, verbose=True)
+    for explain_too in (False, True):
+        bare = findings(made, verbose=True, explain=explain_too)
+        assert plain(findings(made, Style(colour=True), verbose=True, explain=explain_too)) == bare
 
 
 def test_hostile_text_is_harmless_and_fits() -> None:
-    text = findings(hostile(), verbose=True)
+    text = findings(hostile(), verbose=True, explain=True)
     assert_harmless(text)
     assert max(map(width_of, text.split("\n"))) <= 80
 

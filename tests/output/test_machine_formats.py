@@ -151,18 +151,56 @@ def test_json_is_ascii_and_loses_nothing(text: str) -> None:
 def test_nagios_status_is_the_worst_found(findings: list[Finding], state: State) -> None:
     text, status = nagios(report(*findings))
     assert status is state
-    assert text.startswith(f"MAILPROBE {state.name} - a.test: ")
+    assert text.startswith(f"MAILPROBE {state.name} - ")
+    assert text.partition(" | ")[0].endswith(" at a.test")
 
 
 def test_nagios_line_is_short_and_says_what_is_wrong() -> None:
     text, status = nagios(report(*everything()))
     first, *rest = text.rstrip("\n").split("\n")
     assert status == 2
-    assert first.partition(" | ")[0] == (
-        "MAILPROBE CRITICAL - a.test: 3 errors, 1 warning, 3 undecided: starttls-offe..."
-    )
+    assert first.partition(" | ")[0] == ("MAILPROBE CRITICAL - starttls-offered and 3 more: 3 errors, 1 warning ...")
     assert rest[0] == "CRITICAL: starttls-offered at mx.a.test [192.0.2.1]:587: the EHLO reply lists no STARTTLS"
-    assert [line.split(":")[0] for line in rest] == ["CRITICAL"] * 3 + ["WARNING"] + ["UNKNOWN"] * 2
+    assert [line.split(":")[0] for line in rest] == ["CRITICAL"] * 3 + ["WARNING"] + ["UNKNOWN"]
+    assert rest[-1] == (
+        "UNKNOWN: 2 checks at mx.a.test [192.0.2.1]:25: 421 4.7.0 too many connections (rate-limited):"
+        " tls-version, tls-cipher"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("a.test", "MAILPROBE CRITICAL - certificate-expired: 7 errors, 1 undecided at a.test"),
+        ("a-rather-long-name.test", "MAILPROBE CRITICAL - certificate-expired: 7 errors, 1 undecided ..."),
+    ],
+)
+def test_nagios_line_is_cut_between_words(asked: str, line: str) -> None:
+    expired = [finding("certificate-expired", where=f"mx.a.test [192.0.2.1]:{port}") for port in range(1, 8)]
+    minor = finding("mx-ttl", Verdict.BROKEN, severity=Severity.INFO)
+    text, _ = nagios(report(*expired, minor, targets=(target(asked),)))
+    assert text.partition(" | ")[0] == line
+
+
+@pytest.mark.parametrize("passed", [(), (finding("ehlo-name", Verdict.OK),)])
+def test_known_failures_alone_are_no_news(passed: tuple[Finding, ...]) -> None:
+    made = report(finding("mx-ttl", known=True), *passed)
+    text, status = nagios(made)
+    assert status is State.OK
+    assert text.startswith(f"MAILPROBE OK - {len(passed)} passed at a.test | ")
+    for written in (text, github(made), junit(made), prometheus.findings(made)):
+        assert "mx-ttl" not in written
+    series = exposition(prometheus.findings(made))
+    assert series['mailprobe_success{target="a.test"}'] == 1
+    assert series['mailprobe_findings{target="a.test",severity="error",verdict="fail"}'] == 0
+
+
+def test_json_marks_known_failures_and_counts_them_apart() -> None:
+    made = report(finding("mx-ttl", known=True), finding("ehlo-name"))
+    document = json.loads(json_output.findings(made))
+    assert [each["known"] for each in document["findings"]] == [True, False]
+    assert (document["targets"][0]["counts"]["errors"], document["targets"][0]["counts"]["known"]) == (1, 1)
+    assert [json.loads(line)["known"] for line in jsonl.findings(made).splitlines()] == [True, False]
 
 
 def test_nagios_performance_data_has_counts_times_and_days() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from mailprobe.model.evidence import Kind, Record, Stage, Status
+import pytest
+
+from mailprobe.model.evidence import Dnssec, Kind, Record, Stage, Status
 from mailprobe.output.mx import mx, records
 from mailprobe.output.rows import mail_domain
 from mailprobe.output.widths import width_of
 from tests.output.samples import HOSTILE, answer, assert_harmless, host, target, trouble
 
-ASKED = "asked 127.0.0.1:53 over UDP: NOERROR, flags qr rd ra, DNSSEC unknown, 12 ms\n"
+ASKED = "asked 127.0.0.1:53 over UDP: NOERROR, flags qr rd ra, 12 ms\n"
 
 
 def test_exchangers_stand_by_preference() -> None:
@@ -21,6 +23,27 @@ def test_exchangers_stand_by_preference() -> None:
         "        20  b.a.test   192.0.2.2              300\n"
         "\n" + ASKED
     )
+
+
+def test_dnssec_is_told_where_it_is_known() -> None:
+    secure = answer("a.test", "MX", "10 mx.a.test.", flags=("qr", "rd", "ra", "ad"), dnssec=Dnssec.SECURE)
+    line = mx([target("a.test", secure)]).splitlines()[-1]
+    assert line == "asked 127.0.0.1:53 over UDP: NOERROR, flags qr rd ra ad, DNSSEC secure, 12 ms"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("7", "extended error 7 Signature Expired"),
+        ("22 at delegation a.test.", "extended error 22 No Reachable Authority: at delegation a.test."),
+        ("24", "extended error 24 Invalid Data"),
+        ("49 new", "extended error 49: new"),
+        ("odd", "extended error odd"),
+    ],
+)
+def test_extended_errors_have_their_names(option: str, said: str) -> None:
+    failed = answer("a.test", "MX", status=Status.SERVFAIL, rcode="SERVFAIL", extended_errors=(option,))
+    assert mx([target("a.test", failed)], width=200).endswith(f", 12 ms, {said}\n")
 
 
 def test_null_mx_is_said_in_words() -> None:

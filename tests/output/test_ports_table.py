@@ -3,13 +3,26 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from mailprobe.model.evidence import Kind, Session, Stage
+from mailprobe.model.evidence import Kind, Reply, Session, Stage
 from mailprobe.model.view import reachability
 from mailprobe.output.ports import bulk_cipher, ports
-from mailprobe.output.rows import port_rows
+from mailprobe.output.rows import port_rows, security, unresolved_row
 from mailprobe.output.style import Style
 from mailprobe.output.widths import plain, width_of
-from tests.output.samples import assert_harmless, clear, hostile, implicit, seen, session, seven, starttls, trouble
+from tests.output.samples import (
+    assert_harmless,
+    clear,
+    host,
+    hostile,
+    implicit,
+    seen,
+    session,
+    seven,
+    starttls,
+    target,
+    tls,
+    trouble,
+)
 
 
 def test_seven_ports_at_a_glance() -> None:
@@ -27,7 +40,7 @@ def test_seven_ports_at_a_glance() -> None:
         " 993  imaps        open      tls     TLS       -    -                       -                2\n"
         "\n"
         "465 answers in clear: STARTTLS is served where TLS is expected\n"
-        "143: no answer within our limit while connecting\n"
+        "143: no connection within 8.0 s\n"
         "993: the server reset the connection in the TLS handshake: after the ClientHello\n"
     )
 
@@ -42,6 +55,44 @@ def test_eighty_columns_are_enough(colour: bool) -> None:
 def test_healthy_ports_keep_the_cipher_readable_at_eighty_columns() -> None:
     text = ports([starttls(25, "smtp", "smtp"), implicit(993, "imaps", "imap")])
     assert "AES256-GCM" in text
+
+
+def test_the_cipher_is_cut_last() -> None:
+    wide = [
+        starttls(587, "submission", "smtp"),
+        implicit(465, "submissions", "smtp", "self-signed", 3649),
+        seen(session(110, "pop3", trouble=trouble(Stage.CONNECT, Kind.UNREACHABLE))),
+    ]
+    text = ports(wide)
+    assert max(map(width_of, text.split("\n"))) <= 80
+    assert text.count("AES256-GCM ") == 2
+
+
+def test_the_tls_column_has_numbers_only() -> None:
+    old = session(993, "imaps", speaks="imap", tls=tls("ECDHE-RSA-AES256-SHA", "TLSv1"))
+    assert ports([seen(old)]).split("\n")[4].split()[5] == "1.0"
+
+
+def greeted(status: str) -> Reply:
+    return Reply(status=status, lines=(status,), quirks=())
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (session(25, "smtp", speaks="smtp", greeting=greeted("250"), offers_starttls=False), "plain"),
+        (session(143, "imap", speaks="imap", greeting=greeted("PREAUTH")), "plain"),
+        (session(143, "imap", speaks="imap", greeting=greeted("PREAUTH"), offers_starttls=True), "plain"),
+        (session(25, "smtp", speaks="smtp", offers_starttls=True), "STARTTLS"),
+        (session(25, "smtp", speaks="smtp", greeting=greeted("421")), None),
+        (session(25, "smtp", speaks="smtp", greeting=greeted("554")), None),
+        (session(110, "pop3", speaks="http"), None),
+        (session(110, "pop3"), None),
+    ],
+)
+def test_plain_is_said_only_where_it_was_learnt(made: Session, told: str | None) -> None:
+    assert security(made) == told
+    assert ports([seen(made)]).split("\n")[4].split()[4] == (told or "-")
 
 
 @pytest.mark.parametrize(
@@ -100,9 +151,9 @@ def test_reachability_is_about_the_connection_only(stage: Stage, kind: Kind, sta
 
 
 def test_the_same_trouble_on_several_ports_is_said_once() -> None:
-    silent = trouble(Stage.CONNECT, Kind.TIMEOUT)
+    silent = trouble(Stage.CONNECT, Kind.TIMEOUT, "no connection within 8.0 s")
     text = ports([seen(session(25, "smtp", trouble=silent)), seen(session(143, "imap", trouble=silent))])
-    assert text.endswith("\n25, 143: no answer within our limit while connecting\n")
+    assert text.endswith("\n25, 143: no connection within 8.0 s\n")
 
 
 def test_each_address_has_its_own_table() -> None:
@@ -117,6 +168,15 @@ def test_rows_are_ready_for_json() -> None:
     assert row["security"] == "TLS"
     assert row["certificate"]["days_left"] == -3
     assert row["ms"] == 9.5
+
+
+def test_a_host_without_address_has_a_row_too() -> None:
+    gone = trouble(Stage.RESOLVE, Kind.REJECTED, "gone.test A: there is no such name (NXDOMAIN)")
+    row = unresolved_row(target("gone.test", None, host("gone.test"), trouble=gone))
+    assert (row.target, row.host, row.address, row.port, row.service) == ("gone.test", "gone.test", None, None, None)
+    assert row.state == "unresolved"
+    assert row.notes == ("no host could be asked: gone.test A: there is no such name (NXDOMAIN)",)
+    assert set(msgspec.to_builtins(row)) == set(msgspec.to_builtins(port_rows(seven())[0]))
 
 
 def test_hostile_servers_are_harmless_and_fit() -> None:

@@ -9,7 +9,7 @@ from mailprobe.model.finding import Cause
 from mailprobe.output.style import PLAIN, Style
 from mailprobe.output.tables import table
 from mailprobe.output.widths import paragraph, plain, shorten, width_of, wrap
-from mailprobe.output.words import because, clean, days, in_trouble, milliseconds, not_answered, plural
+from mailprobe.output.words import because, clean, days, in_trouble, milliseconds, not_answered, plural, remedy
 from tests.output.samples import HOSTILE, answer, assert_harmless, trouble
 
 
@@ -61,8 +61,55 @@ def test_every_negative_answer_reads_differently() -> None:
 def test_every_trouble_and_cause_has_words() -> None:
     texts = {in_trouble(trouble(stage, kind)) for stage in Stage for kind in Kind}
     assert len(texts) == len(Stage) * len(Kind)
-    assert len({because(cause) for cause in Cause}) == len(Cause)
+    assert len({because(cause) for cause in Cause}) == len({remedy(cause) for cause in Cause}) == len(Cause)
     assert in_trouble(trouble(Stage.CONNECT, Kind.REFUSED, HOSTILE)).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "detail", "said"),
+    [
+        (
+            Stage.HANDSHAKE,
+            Kind.RESET,
+            "the server reset the connection during the handshake",
+            "the server reset the connection during the handshake",
+        ),
+        (
+            Stage.GREETING,
+            Kind.CLOSED,
+            "the server closed the connection",
+            "the server closed the connection while waiting for the greeting",
+        ),
+        (Stage.CONNECT, Kind.TIMEOUT, "no connection within 8.0 s", "no connection within 8.0 s"),
+        (
+            Stage.GREETING,
+            Kind.TIMEOUT,
+            "silence after our limit of 5 s",
+            "silence after our limit of 5 s while waiting for the greeting",
+        ),
+        (
+            Stage.CONNECT,
+            Kind.UNREACHABLE,
+            "unreachable from here: No route to host",
+            "unreachable from here while connecting: No route to host",
+        ),
+        (
+            Stage.CONNECT,
+            Kind.LOCAL,
+            "this machine could not connect: Permission denied",
+            "this machine could not connect: Permission denied",
+        ),
+        (
+            Stage.HANDSHAKE,
+            Kind.TLS_ALERT,
+            "the server sent the TLS alert 'protocol version'",
+            "the server sent the TLS alert 'protocol version' in the TLS handshake",
+        ),
+        (Stage.GREETING, Kind.REJECTED, "554 no", "the server refused while waiting for the greeting: 554 no"),
+    ],
+)
+def test_a_trouble_is_told_once(stage: Stage, kind: Kind, detail: str, said: str) -> None:
+    assert in_trouble(trouble(stage, kind, detail)) == said
 
 
 def test_style_paints_only_when_told_to() -> None:

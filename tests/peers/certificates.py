@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _DAY = datetime.timedelta(days=1)
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What is right or wrong with a certificate; everything else about it is in order."""
 
     VALID = "valid"  # leaf and intermediate, root in the CA file
