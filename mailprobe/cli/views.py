@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from mailprobe.model.errors import RecordError
-from mailprobe.model.evidence import Evidence, Session
+from mailprobe.model.evidence import Evidence, Session, Tls
 from mailprobe.model.finding import Finding
 from mailprobe.model.names import is_address
 from mailprobe.model.view import CertificateView, Report, SessionView
+
+if TYPE_CHECKING:
+    from mailprobe.records.certificate import Certificate
 
 
 def report(evidence: Evidence, findings: Sequence[Finding]) -> Report:
@@ -43,18 +47,30 @@ def _certificate(session: Session, now: datetime) -> CertificateView | None:
         leaf = read(session.tls.chain[0])
     except RecordError:
         return CertificateView(verdict="unreadable", days_left=None, subject="", not_after=None)
-    trust = session.tls.trust
-    if leaf.not_after < now:
-        verdict = "expired"
-    elif leaf.not_before > now:
-        verdict = "not yet valid"
-    elif not names_host(leaf, session.host) and (leaf.addresses or not is_address(session.host)):
-        verdict = "wrong name"
-    elif trust is None or trust.trusted:
-        verdict = "ok"
-    elif leaf.self_issued:
-        verdict = "self-signed"
-    else:
-        verdict = "incomplete" if len(session.tls.chain) == 1 else "untrusted"
+    verdict = _date_fault(leaf, now) or _name_fault(leaf, session.host) or _chain_fault(leaf, session.tls)
+    if not verdict:
+        # Nobody can say whether a certificate with names only is the right one for an address.
+        verdict = "ok" if names_host(leaf, session.host) else "trusted"
     days = int(leaf.days_left(now))  # whole days, towards zero: 30 hours ago is one day ago
     return CertificateView(verdict=verdict, days_left=days, subject=leaf.subject, not_after=leaf.not_after)
+
+
+def _date_fault(leaf: Certificate, now: datetime) -> str:
+    if leaf.not_after < now:
+        return "expired"
+    return "not yet valid" if leaf.not_before > now else ""
+
+
+def _name_fault(leaf: Certificate, host: str) -> str:
+    from mailprobe.records.certificate import names_host
+
+    comparable = bool(leaf.addresses) or not is_address(host)
+    return "wrong name" if comparable and not names_host(leaf, host) else ""
+
+
+def _chain_fault(leaf: Certificate, tls: Tls) -> str:
+    if tls.trust is None or tls.trust.trusted:
+        return ""
+    if leaf.self_issued:
+        return "self-signed"
+    return "incomplete" if len(tls.chain) == 1 else "untrusted"

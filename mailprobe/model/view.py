@@ -20,8 +20,9 @@ _STATES: dict[Kind, Reachability] = {
 class CertificateView(Struct, frozen=True, kw_only=True):
     """What there is to say of a server certificate in one line.
 
-    *verdict* is ``ok`` or the fault in a word or two (``expired``, ``wrong name``); *days_left* is negative
-    once it has expired; *subject* names the certificate.
+    *verdict* is ``ok``, the fault in a word or two (``expired``, ``wrong name``), or ``trusted`` where an address was
+    asked for and there was no name to compare; *days_left* is negative once it has expired; *subject* names the
+    certificate.
     """
 
     verdict: str
