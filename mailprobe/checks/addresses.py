@@ -125,6 +125,9 @@ def _reachable(session: Session) -> Judgement:
 def host_serves_mail(host: Host) -> Judgement:
     """A host on which no mail port answers is down, blocked from here, or no mail server."""
     sessions = [session for address in host.addresses for session in address.sessions]
+    if host.addresses and not all(address.sessions for address in host.addresses):
+        left = sum(not address.sessions for address in host.addresses)
+        return unknown(Cause.NOT_ASKED, f"{left} of {len(host.addresses)} addresses were not asked: there are too many")
     if not sessions:
         undecided = next((known for answer in host.answers if (known := lookup_undecided(answer))), None)
         return undecided or not_applicable("the host has no address to ask")

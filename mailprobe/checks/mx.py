@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from mailprobe.checks.registry import Scene, check, fail, not_applicable, ok, verdict
+from mailprobe.checks.registry import Scene, check, fail, not_applicable, ok, unknown, verdict
 from mailprobe.checks.scopes import scope_of
 from mailprobe.checks.undecided import lookup_undecided
 from mailprobe.model.evidence import Answer, Dnssec, Domain, Host, Status, Target
-from mailprobe.model.finding import Judgement, Severity
+from mailprobe.model.finding import Cause, Judgement, Severity
 from mailprobe.model.names import is_address
 from mailprobe.records.mx import Exchanger, exchangers, is_null
 
@@ -211,6 +211,9 @@ def mx_target_resolves(target: Target) -> Judgement:
         missing = _missing(host)
         if missing:
             return fail(missing, host.name)
+    named = {exchanger.target for exchanger in found}
+    if len(named) > len(target.hosts):
+        return unknown(Cause.NOT_ASKED, f"of {len(named)} exchangers only {len(target.hosts)} were looked up")
     return _undecided_hosts(target) or ok("every target has an address")
 
 

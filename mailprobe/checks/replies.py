@@ -5,7 +5,7 @@ from __future__ import annotations
 from mailprobe.checks.registry import check, fail, not_applicable, ok, unknown
 from mailprobe.checks.undecided import cause_of, conversation_undecided, endless, speaks_otherwise
 from mailprobe.model.evidence import Kind, Session, Stage
-from mailprobe.model.finding import Judgement, Severity
+from mailprobe.model.finding import Cause, Judgement, Severity
 
 _WORDS = {
     "bare-lf": "a line ends with LF alone",
@@ -92,6 +92,8 @@ def dialogue_complete(session: Session) -> Judgement:
         return not_applicable("another check speaks of it")
     if trouble.kind in _BROKEN:
         return fail(f"{trouble.stage.value}: {trouble.detail}")
+    if trouble.kind is Kind.REJECTED and trouble.stage in {Stage.CAPABILITIES, Stage.CAPABILITIES_TLS}:
+        return unknown(Cause.INTERRUPTED, f"the server refuses us: {trouble.detail}")
     if trouble.kind in {Kind.TEMPORARY, Kind.TIMEOUT}:
         return unknown(cause_of(trouble), f"{trouble.stage.value}: {trouble.detail}")
     return not_applicable("another check speaks of it")

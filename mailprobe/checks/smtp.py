@@ -9,10 +9,11 @@ from mailprobe.checks.undecided import conversation_undecided, protocol_of
 from mailprobe.model.evidence import Capabilities, Exchange, Kind, Session, Stage
 from mailprobe.model.finding import Judgement, Severity
 from mailprobe.model.ports import Protocol, Role, Service
-from mailprobe.protocols.smtp.client import reply_text
+from mailprobe.protocols.smtp.client import KNOWS_NO_EHLO, reply_text
 
 SMALL_SIZE = 65_536  # RFC 5321 §4.5.3.1.7: a server must take at least 64K octets
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*", re.ASCII)  # RFC 5321 §4.1.1.1 ehlo-keyword
+_SIZE = re.compile(r"[0-9]{1,20}")  # RFC 1870 §4 size-value
 _BASIC = ("PIPELINING", "8BITMIME", "SIZE", "ENHANCEDSTATUSCODES")
 _PAIRS = {
     "SMTPUTF8": ("8BITMIME", "RFC 6531 §3.1"),
@@ -58,7 +59,7 @@ def ehlo_accepted(session: Session) -> Judgement:
         return (
             not_applicable("not SMTP") if protocol_of(session) is not Protocol.SMTP else conversation_undecided(session)
         )
-    refused = next((item for item in _introductions(session) if item.reply.status.startswith("5")), None)
+    refused = next((item for item in _introductions(session) if item.reply.status in KNOWS_NO_EHLO), None)
     if refused is None:
         return conversation_undecided(session) if final_capabilities(session) is None else ok("EHLO is taken")
     return fail(f"EHLO was answered with {refused.reply.lines[-1]}", refused.reply.lines[-1])
@@ -98,7 +99,7 @@ def ehlo_keywords(session: Session) -> Judgement:
     for item in listed.items:
         if item.keyword != "AUTH=" and not _KEYWORD.fullmatch(item.keyword):
             return fail(f"{item.keyword!r} is no keyword", item.keyword)
-        if item.keyword == "SIZE" and item.parameters and not item.parameters[0].isdigit():
+        if item.keyword == "SIZE" and item.parameters and not _SIZE.fullmatch(item.parameters[0]):
             return fail(f"SIZE {item.parameters[0]!r} is no number", "SIZE")
     return ok(f"{len(listed.items)} keywords")
 
@@ -133,7 +134,7 @@ def smtp_size_useful(session: Session) -> Judgement:
     listed = _listed(session)
     if isinstance(listed, Judgement):
         return listed
-    size = next((text for text in listed.parameters("SIZE") if text.isdigit()), None)
+    size = next((text for text in listed.parameters("SIZE") if _SIZE.fullmatch(text)), None)
     if size is None or int(size) == 0:
         return not_applicable("no limit is told")
     return verdict(int(size) >= SMALL_SIZE, f"SIZE {size}", f"letters over {size} octets are refused", f"SIZE {size}")

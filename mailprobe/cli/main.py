@@ -70,5 +70,10 @@ def _run() -> int:
 
 
 def _say(text: str, status: int) -> int:
-    print(f"mailprobe: {text}", file=sys.stderr)
+    # What the user typed comes back in many of these lines; what a terminal would act on does not.
+    safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    try:
+        print(f"mailprobe: {safe}", file=sys.stderr)
+    except OSError:
+        pass  # nobody is left to be told
     return status

@@ -47,9 +47,8 @@ class Dialogue:
     async def connect(self, address: str, port: int) -> None:
         """Open the connection."""
         started = time.perf_counter()
-        limit = self._deadline.remaining(self._network.limits.connect_s)
         try:
-            self.stream = await self._network.connect(address, port, limit)
+            self.stream = await self._network.connect(address, port, self._deadline)
         except NetworkError as error:
             # A reset, unlike a refusal, came after the connection was made.
             stage = Stage.GREETING if error.kind is Kind.RESET else Stage.CONNECT

@@ -12,6 +12,8 @@ from mailprobe.net.dns.question import Question
 from mailprobe.net.network import Network
 from mailprobe.records.mx import exchangers
 
+EXCHANGERS_LIMIT = 50  # a zone can name thousands: it does not decide how much we ask, nor of whom
+
 
 class Road(msgspec.Struct, frozen=True):
     """A domain and the hosts that its mail goes to, in order of preference; no port has been asked yet."""
@@ -37,7 +39,7 @@ def _targets(name: str, mx: Answer) -> list[str]:
     if mx.status is Status.NODATA:
         return [name]
     found = [exchanger.target for exchanger in exchangers(mx) if exchanger.target != "."]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found))[:EXCHANGERS_LIMIT]
 
 
 async def _road(network: Network, name: str, mx: Answer, targets: list[str]) -> Road:

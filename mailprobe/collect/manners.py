@@ -66,6 +66,8 @@ class SmtpManners:
             return smtp.ehlo_capabilities(reply)
         if reply.status.startswith("4"):
             raise stop(stage, Kind.TEMPORARY, reply.lines[-1])
+        if reply.status not in smtp.KNOWS_NO_EHLO:
+            raise stop(stage, Kind.REJECTED, reply.lines[-1])
         reply = await dialogue.ask(stage, self.client.helo(dialogue.our_name))
         if not reply.status.startswith("2"):
             raise stop(stage, _kind_of(reply.status), reply.lines[-1])

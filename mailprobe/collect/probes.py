@@ -12,10 +12,11 @@ from mailprobe.net.network import Network
 from mailprobe.net.tls import legacy_context, survey_context
 from mailprobe.protocols.smtp.client import SmtpClient, reply_text
 
-# Unknown to every server, so its refusal cannot be taken for the reply to anything else we say.
+# Unknown to every server, so no server takes it with a 2xx. With which code it is refused differs: replies are counted.
 _UNKNOWN_COMMAND = b"XMAILPROBE\r\n"
 _FOREIGN_TAG = "x1"
-_UNKNOWN_TO_SMTP = {"500", "502"}  # RFC 5321 §4.2.4: unrecognised, not implemented
+_NEW_SESSION = ("helo", "ehlo", "hello")
+_STILL_OPEN = ("nested", "already", "in progress", "sender")  # what servers say to a second MAIL
 _SAID_NO = {Kind.TLS_ALERT, Kind.CLOSED, Kind.RESET}
 
 
@@ -27,12 +28,14 @@ class Second:
         self.nameless: Tls | None = None
         self.nameless_trouble: Trouble | None = None
         self.turned_away = False  # before anything was learnt: worth another try when the first is done
+        self.refused_in_transaction = False  # STARTTLS: worth another try without a transaction
 
 
-async def probe_starttls(network: Network, door: Door, deadline: Deadline) -> Second:
+async def probe_starttls(network: Network, door: Door, deadline: Deadline, *, transaction: bool = True) -> Second:
     """Put a command behind STARTTLS in the same write (CVE-2011-0411 and its kind) and see whether it is run.
 
-    The handshake sends no SNI, which shows the certificate that clients without SNI get.
+    The handshake sends no SNI, which shows the certificate that clients without SNI get. On port 25 a *transaction*
+    is begun before TLS, to see whether it is still there afterwards.
     """
     second = Second()
     manners = ImapManners((_FOREIGN_TAG,)) if door.port.service.protocol is Protocol.IMAP else None
@@ -45,7 +48,8 @@ async def probe_starttls(network: Network, door: Door, deadline: Deadline) -> Se
         if greeting.status == "PREAUTH":  # STARTTLS is not allowed any more (RFC 9051 §6.2.1)
             dialogue.farewell(manners_used.goodbye())
         else:
-            await _inject(dialogue, manners_used, door, second)
+            relay = door.port.service.role is Role.RELAY
+            await _inject(dialogue, manners_used, second, transaction=transaction and relay)
     except Stopped as stopped:
         _note_end(second, stopped.trouble)
         dialogue.part(stopped.trouble, manners_used.goodbye())
@@ -54,16 +58,16 @@ async def probe_starttls(network: Network, door: Door, deadline: Deadline) -> Se
     return second
 
 
-async def _inject(dialogue: Dialogue, manners: Manners, door: Door, second: Second) -> None:
-    transaction = False
+async def _inject(dialogue: Dialogue, manners: Manners, second: Second, *, transaction: bool) -> None:
     go_ahead: Reply
+    begun = False
     if isinstance(manners.client, SmtpClient):
         capabilities = await manners.capabilities(dialogue, Stage.PROBE)
         if capabilities is None or not capabilities.has("STARTTLS"):
             dialogue.farewell(manners.goodbye())
             return
-        if door.port.service.role is Role.RELAY:
-            go_ahead, transaction = await _begin_transaction(dialogue, manners, capabilities.has("PIPELINING"))
+        if transaction:
+            go_ahead, begun = await _begin_transaction(dialogue, manners, capabilities.has("PIPELINING"))
         else:
             go_ahead = await dialogue.ask(Stage.PROBE, manners.starttls() + _UNKNOWN_COMMAND)
     elif isinstance(manners, ImapManners):
@@ -77,11 +81,14 @@ async def _inject(dialogue: Dialogue, manners: Manners, door: Door, second: Seco
     try:
         manners.go_ahead(go_ahead)
     except Stopped as refused:
-        second.injection = _not_executed(go_ahead) if refused.trouble.kind is Kind.REJECTED else None
+        second.refused_in_transaction = begun
+        # The same STARTTLS without anything behind it is taken, so what was behind it was noticed and refused.
+        if refused.trouble.kind is Kind.REJECTED and not begun:
+            second.injection = _injection(False, go_ahead.lines[-1] if go_ahead.lines else "", None)
         raise
     dialogue.take_leftover()
     second.nameless = await dialogue.secure(survey_context(), None)
-    second.injection = await _look_inside(dialogue, manners, transaction=transaction)
+    second.injection = await _look_inside(dialogue, manners, transaction=begun)
 
 
 async def _begin_transaction(dialogue: Dialogue, manners: Manners, pipelining: bool) -> tuple[Reply, bool]:
@@ -104,20 +111,30 @@ async def _look_inside(dialogue: Dialogue, manners: Manners, *, transaction: boo
         mine = [line for line in reply.lines if line.startswith(f"{_FOREIGN_TAG} ")]
         return _injection(bool(mine), mine[0] if mine else reply.lines[-1], None)
     if isinstance(client, SmtpClient) and transaction:
-        reply = await dialogue.ask(Stage.PROBE, client.mail(""))
-        _stay(reply)
-        kept = _kept_state(reply)
-        if reply.status not in _UNKNOWN_TO_SMTP and not kept:
-            dialogue.farewell(manners.goodbye())
-            return _injection(False, reply.lines[0], kept)
-        # Was it the reply to MAIL, or to the injected command? When QUIT is answered at once, nothing was injected.
-        parting = await dialogue.ask(Stage.PROBE, manners.goodbye())
-        return _injection(False, reply.lines[0], kept) if parting.status == "221" else await _confirmed(dialogue, reply)
+        return await _count_replies(dialogue, client)
     reply = await dialogue.ask(Stage.PROBE, manners.goodbye())
     _stay(reply)
     if reply.status in {"221", "+OK"}:
         return _injection(False, reply.lines[0], None)
     return await _confirmed(dialogue, reply)
+
+
+async def _count_replies(dialogue: Dialogue, client: SmtpClient) -> Injection:
+    """Send MAIL, then QUIT: one reply too many is the one to the injected command."""
+    first = await dialogue.ask(Stage.PROBE, client.mail(""))
+    _stay(first)
+    if first.status.startswith("2"):  # to MAIL: no server takes the injected command
+        dialogue.farewell(client.quit())
+        return _injection(False, first.lines[0], False)
+    try:
+        second = await dialogue.ask(Stage.PROBE, client.quit())
+    except Stopped as stopped:
+        if stopped.trouble.kind not in {Kind.CLOSED, Kind.RESET}:
+            raise
+        return _injection(False, first.lines[0], _kept_state(first))  # it parts without a word: one reply in all
+    if second.status == "221":
+        return _injection(False, first.lines[0], _kept_state(first))
+    return _injection(True, first.lines[0], _kept_state(second))
 
 
 def _stay(reply: Reply) -> None:
@@ -136,21 +153,22 @@ async def _confirmed(dialogue: Dialogue, first: Reply) -> Injection:
 
 
 def _kept_state(reply: Reply) -> bool | None:
-    """Read the reply to a second MAIL: accepted, or refused because the first one is still open."""
+    """Read the reply to a second MAIL: taken, or refused because the first one is still open.
+
+    503 is also what servers say that want EHLO first (RFC 5321 §4.2.3), so the words decide.
+    """
     if reply.status.startswith("2"):
         return False
     text = reply_text(reply.lines[-1]).lower()
-    if reply.status == "503" and not any(word in text for word in ("helo", "ehlo", "hello")):
-        return True
-    return None if reply.status.startswith("4") else False
+    if reply.status != "503":
+        return None
+    if any(word in text for word in _NEW_SESSION):
+        return False
+    return True if any(word in text for word in _STILL_OPEN) else None
 
 
 def _injection(executed: bool, line: str, kept_state: bool | None) -> Injection:
     return Injection(executed=executed, reply=line[:500], kept_state=kept_state, trouble=None)
-
-
-def _not_executed(reply: Reply) -> Injection:
-    return _injection(False, reply.lines[-1] if reply.lines else "", None)
 
 
 def _note_end(second: Second, trouble: Trouble) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import msgspec
@@ -27,6 +28,7 @@ from mailprobe.net.tls import survey_context
 from mailprobe.protocols.recognise import recognise
 
 _SERVED_BY = {"smtp": Service.SMTP, "pop3": Service.POP3, "imap": Service.IMAP, "lmtp": Service.SMTP}
+_HOST_NAME = re.compile(r"(?=.{1,253}$)([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}", re.ASCII)
 _UNKNOWN_GREETING_S = 6.0  # a port of no known service is given less time to speak first
 
 
@@ -39,8 +41,11 @@ class Door(msgspec.Struct, frozen=True):
 
     @property
     def server_name(self) -> str | None:
-        """The SNI to send: the host asked for, never an address (RFC 6066 §3)."""
-        return None if is_address(self.host) else self.host
+        """The SNI to send: the host asked for, never an address (RFC 6066 §3) and never what is no host name.
+
+        The DNS allows any octet in a name, and a zone can point its MX at such names; TLS does not.
+        """
+        return self.host if _HOST_NAME.fullmatch(self.host) and not is_address(self.host) else None
 
 
 class Notes(msgspec.Struct):

@@ -34,6 +34,10 @@ from mailprobe.net.limits import Deadline
 from mailprobe.net.network import Network
 from mailprobe.protocols.smtp.client import server_name
 
+# Connections go where a zone says: so many hosts and addresses are asked, the others are named as not asked.
+HOSTS_LIMIT = 20
+ADDRESSES_LIMIT = 16
+
 
 class Wish(msgspec.Struct, frozen=True):
     """One target as the user gave it: a domain to follow, or a host, with the ports to ask there."""
@@ -103,8 +107,9 @@ async def _target(network: Network, wish: Wish, depth: Depth) -> Target:
     else:
         hosts = (await lookups.host(network, wish.name),)
     deadline = Deadline(network.limits.target_s)
-    finished = await asyncio.gather(*(_host(network, host, wish.ports, depth, deadline) for host in hosts))
-    return Target(asked=wish.asked, domain=domain, hosts=tuple(finished), trouble=_trouble(domain, hosts))
+    asked = (_host(network, host, wish.ports, depth, deadline) for host in hosts[:HOSTS_LIMIT])
+    finished = (*await asyncio.gather(*asked), *hosts[HOSTS_LIMIT:])
+    return Target(asked=wish.asked, domain=domain, hosts=finished, trouble=_trouble(domain, hosts))
 
 
 def _trouble(domain: Domain | None, hosts: Sequence[Host]) -> Trouble | None:
@@ -135,10 +140,11 @@ _NO_ADDRESS = {
 
 
 async def _host(network: Network, host: Host, ports: tuple[Port, ...], depth: Depth, deadline: Deadline) -> Host:
-    tasks = (_address(network, host.name, address.address, ports, depth, deadline) for address in host.addresses)
-    addresses = await asyncio.gather(*tasks)
+    chosen, others = host.addresses[:ADDRESSES_LIMIT], host.addresses[ADDRESSES_LIMIT:]
+    tasks = (_address(network, host.name, address.address, ports, depth, deadline) for address in chosen)
+    addresses = (*await asyncio.gather(*tasks), *others)
     greeted_as = await _greeted_as(network, addresses) if depth.names else ()
-    return msgspec.structs.replace(host, addresses=tuple(addresses), greeted_as=greeted_as)
+    return msgspec.structs.replace(host, addresses=addresses, greeted_as=greeted_as)
 
 
 async def _address(
@@ -170,6 +176,8 @@ async def _with_implicit_probes(
 ) -> Notes:
     nameless = probe_nameless(network, door, deadline)
     notes, (tls, trouble) = await asyncio.gather(first, nameless)
+    if tls is not None and _turned_away(notes):
+        notes = await survey(network, door, deadline)
     if notes.tls is not None and not notes.answered_in_clear:
         notes.nameless, notes.nameless_trouble = tls, trouble
     return notes
@@ -179,15 +187,28 @@ async def _with_starttls_probes(
     network: Network, door: Door, deadline: Deadline, first: asyncio.Future[Notes]
 ) -> Notes:
     notes, second = await asyncio.gather(first, probe_starttls(network, door, deadline))
+    if not second.turned_away and _turned_away(notes):
+        notes = await survey(network, door, deadline)
     if notes.tls is None or not notes.offers_starttls:
         return notes
     if second.turned_away:
         second = await probe_starttls(network, door, deadline)
+    if second.refused_in_transaction:
+        second = await probe_starttls(network, door, deadline, transaction=False)
     notes.injection = second.injection
     notes.nameless, notes.nameless_trouble = second.nameless, second.nameless_trouble
     if second.nameless is None and second.injection is not None and second.injection.trouble is None:
         notes.nameless, notes.nameless_trouble = await probe_nameless(network, door, deadline)
     return notes
+
+
+def _turned_away(notes: Notes) -> bool:
+    """Tell whether a server that lets in one of us at a time let in the other one: then it is our turn now."""
+    trouble = notes.trouble
+    return trouble is not None and trouble.stage in {Stage.CONNECT, Stage.GREETING} and trouble.kind in _CROWDED
+
+
+_CROWDED = {Kind.TEMPORARY, Kind.REJECTED, Kind.CLOSED, Kind.RESET, Kind.REFUSED}
 
 
 async def _greeted_as(network: Network, addresses: Sequence[Address]) -> tuple[Answer, ...]:

@@ -115,16 +115,21 @@ def host_and_port(text: str) -> tuple[str, int | None]:
         inner = inner.removeprefix("IPv6:")
         if not bracket or not is_address(inner) or (rest and not rest.startswith(":")):
             raise UsageError(f"{_short(text)!r} is no address in brackets; write [2001:db8::1] or [2001:db8::1]:25")
-        return inner, port_number(rest[1:]) if rest else None
+        return _usual(inner), port_number(rest[1:]) if rest else None
     if is_address(text):
-        return text, None
+        return _usual(text), None
     host, colon, port = text.rpartition(":")
     if not colon:
         return domain_name(text), None
     if not port:
         raise UsageError(f"{_short(text)!r} ends with a colon; put a port behind it, or leave it out")
     number = port_number(port)
-    return (host if is_address(host) else domain_name(host)), number
+    return (_usual(host) if is_address(host) else domain_name(host)), number
+
+
+def _usual(address: str) -> str:
+    """Write an address as records hold it: IPv6 has many spellings, one of them usual (RFC 5952)."""
+    return str(ip_address(address))
 
 
 def absolute(name: str) -> str:

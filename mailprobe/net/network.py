@@ -21,7 +21,7 @@ from mailprobe.model.names import address_family
 from mailprobe.net.dns.local import local_answer
 from mailprobe.net.dns.question import Question
 from mailprobe.net.dns.servers import Server, parse_resolver
-from mailprobe.net.limits import Limits
+from mailprobe.net.limits import Deadline, Limits
 
 if TYPE_CHECKING:
     import asyncio
@@ -125,10 +125,8 @@ class Network:
             return
         from mailprobe.net.dns import blocking
 
-        for start in range(0, len(questions), IN_FLIGHT):
-            batch = questions[start : start + IN_FLIGHT]
-            answers = blocking.run([self._lookup(question) for question in batch])
-            self._answers.update(zip(batch, answers, strict=True))
+        answers = blocking.run([self._lookup(question) for question in questions])
+        self._answers.update(zip(questions, answers, strict=True))
 
     async def _ask_concurrently(self, questions: list[Question]) -> None:
         import asyncio
@@ -172,13 +170,13 @@ class Network:
 
     # -- connect -----------------------------------------------------------------------------------------------
 
-    async def connect(self, address: str, port: int, limit_s: float) -> Stream:
-        """Connect to a port, when fewer than two connections to it are open.
+    async def connect(self, address: str, port: int, deadline: Deadline) -> Stream:
+        """Connect to a port, when fewer than two connections to it are open; closing the stream frees the place.
 
-        Waiting for a free place does not count against *limit_s*; closing the stream frees the place.
+        Waiting for a free place is bounded by the deadline, connecting by the limit for it, too.
 
         Raises:
-            NetworkError: see `mailprobe.net.stream.open_stream`.
+            NetworkError: LOCAL when no place came free in time, else as `mailprobe.net.stream.open_stream`.
         """
         import asyncio
 
@@ -189,8 +187,7 @@ class Network:
             raise NetworkError(Kind.LOCAL, f"the source address {source} is of the other address family")
         slot = self._slots.setdefault((address, port), asyncio.Semaphore(CONNECTIONS_PER_PORT))
         gate = self._open_gate()
-        await slot.acquire()
-        await gate.acquire()
+        await _enter(slot, gate, deadline)
         self._under_way.append((address, port))
 
         def leave() -> None:
@@ -199,11 +196,18 @@ class Network:
             slot.release()
 
         try:
-            real_address, real_port = self.reach.route(address, port)
+            limit_s = deadline.remaining(self.limits.connect_s)
+            real_address, real_port = self._way_to(address, port)
             return await open_stream(real_address, real_port, source=source, limit_s=limit_s, on_close=leave)
         except BaseException:
             leave()
             raise
+
+    def _way_to(self, address: str, port: int) -> tuple[str, int]:
+        try:
+            return self.reach.route(address, port)
+        except OSError as error:  # a lab that cannot bind, for want of files mostly
+            raise NetworkError(Kind.LOCAL, f"this machine could not: {error.strerror or error}") from None
 
     @property
     def waiting_for(self) -> list[str]:
@@ -257,6 +261,23 @@ class Network:
     def now(self) -> datetime:
         """The time of day; the only clock that evidence is stamped with."""
         return datetime.now(UTC)
+
+
+async def _enter(slot: asyncio.Semaphore, gate: asyncio.Semaphore, deadline: Deadline) -> None:
+    """Wait for a place at a port and for one in the whole run, or for neither."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(deadline.remaining(3_600.0)):
+            await slot.acquire()
+            try:
+                await gate.acquire()
+            except BaseException:
+                slot.release()
+                raise
+    except TimeoutError:
+        text = "not asked: the time for this target was spent on its other hosts and ports"
+        raise NetworkError(Kind.LOCAL, text) from None
 
 
 async def _part(stream: Stream, limit_s: float) -> None:

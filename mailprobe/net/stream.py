@@ -123,7 +123,10 @@ class Stream(asyncio.Protocol):
             NetworkError: TLS_ALERT, NOT_TLS (with the octets met in *unread*), TLS_FAILED, or as `read`.
         """
         first = bytearray()
-        tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        try:
+            tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        except ValueError as error:  # names that OpenSSL or Python's codec cannot take
+            raise NetworkError(Kind.LOCAL, f"TLS cannot be asked for {server_name!r}: {error}") from None
         try:
             async with asyncio.timeout(limit_s):
                 while True:

@@ -76,7 +76,7 @@ CASES: list[Case] = [
     undecided("dialogue-complete", after_greeting(Kind.TEMPORARY, detail="421 later"), Cause.RATE_LIMITED),
     undecided("dialogue-complete", after_greeting(Kind.TIMEOUT), Cause.NO_ANSWER),
     undecided("dialogue-complete", silent(25), Cause.NO_ANSWER),
-    aside("dialogue-complete", after_greeting(Kind.REJECTED)),
+    undecided("dialogue-complete", after_greeting(Kind.REJECTED), Cause.INTERRUPTED),
     aside("dialogue-complete", after_greeting(Kind.TLS_ALERT, Stage.HANDSHAKE)),
     aside("dialogue-complete", busy(25)),
     aside("dialogue-complete", refused(25)),

@@ -171,7 +171,14 @@ def test_nothing_is_sent_before_the_greeting() -> None:
     assert len(session.greeting.lines) == 3
 
 
-@pytest.mark.parametrize("refusal", [b"500 what\r\n", b"502 5.5.1 no\r\n", b"550-no\r\n550 no\r\n"])
+def test_a_policy_that_refuses_ehlo_is_not_taken_for_an_old_server() -> None:
+    session, heard = met(smtp(ehlo=b"550 5.7.1 access denied\r\n"))
+    assert lines(heard[0]) == ["EHLO probe.test", "QUIT"]
+    assert session.trouble is not None
+    assert (session.trouble.stage, session.trouble.kind) == (Stage.CAPABILITIES, Kind.REJECTED)
+
+
+@pytest.mark.parametrize("refusal", [b"500 what\r\n", b"502 5.5.1 no\r\n", b"504-no\r\n504 no\r\n"])
 def test_helo_is_said_where_ehlo_is_not_known(refusal: bytes) -> None:
     session, heard = met(smtp(ehlo=refusal, helo=b"250 mx.a.test\r\n"))
     assert lines(heard[0]) == ["EHLO probe.test", "HELO probe.test", "QUIT"]

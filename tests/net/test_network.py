@@ -16,7 +16,7 @@ import pytest
 from mailprobe.model.errors import NetworkError, UsageError
 from mailprobe.model.evidence import Kind, Status
 from mailprobe.net.dns.question import Question
-from mailprobe.net.limits import Limits
+from mailprobe.net.limits import Deadline, Limits
 from mailprobe.net.network import CONNECTIONS_PER_PORT, Network, Reach, run_blocking
 from mailprobe.net.stream import Stream
 from tests.certificates import Authority, issue
@@ -131,13 +131,13 @@ def test_only_resolvers_over_streams_need_a_loop(resolver: str, needs: bool) -> 
 
 def test_at_most_two_connections_to_one_port_are_open_at_a_time() -> None:
     async def run(network: Network) -> None:
-        streams = [await network.connect("192.0.2.1", 25, LIMIT_S) for _ in range(CONNECTIONS_PER_PORT)]
-        third = asyncio.ensure_future(network.connect("192.0.2.1", 25, LIMIT_S))
-        other = await network.connect("192.0.2.1", 587, LIMIT_S)
+        streams = [await network.connect("192.0.2.1", 25, Deadline(LIMIT_S)) for _ in range(CONNECTIONS_PER_PORT)]
+        third = asyncio.ensure_future(network.connect("192.0.2.1", 25, Deadline(LIMIT_S)))
+        other = await network.connect("192.0.2.1", 587, Deadline(LIMIT_S))
         assert not third.done()
         streams[0].close()
         streams[0].close()  # frees no second place
-        fourth = asyncio.ensure_future(network.connect("192.0.2.1", 25, LIMIT_S))
+        fourth = asyncio.ensure_future(network.connect("192.0.2.1", 25, Deadline(LIMIT_S)))
         streams[0] = await third
         assert not fourth.done()
         fourth.cancel()
@@ -153,7 +153,7 @@ def test_a_connection_that_fails_gives_its_place_back() -> None:
     async def run(network: Network) -> None:
         for _ in range(CONNECTIONS_PER_PORT + 1):
             with pytest.raises(NetworkError) as caught:
-                await network.connect("192.0.2.1", 25, LIMIT_S)
+                await network.connect("192.0.2.1", 25, Deadline(LIMIT_S))
             assert caught.value.kind is Kind.REFUSED
 
     endpoint = refusing()
@@ -168,7 +168,7 @@ def test_the_route_is_asked_with_the_address_and_port_that_were_meant() -> None:
             asked.append((address, port))
             return server.endpoint
 
-        (await Network(Reach(route=route)).connect("2001:db8::1", 143, LIMIT_S)).close()
+        (await Network(Reach(route=route)).connect("2001:db8::1", 143, Deadline(LIMIT_S))).close()
 
     with Scripted(nothing) as server:
         asyncio.run(run(server))
@@ -192,7 +192,7 @@ def test_a_source_address_that_is_not_of_this_machine_is_refused_at_once(source:
 
 def test_a_source_address_of_this_machine_is_used() -> None:
     async def run(network: Network) -> str:
-        stream = await network.connect("192.0.2.1", 25, LIMIT_S)
+        stream = await network.connect("192.0.2.1", 25, Deadline(LIMIT_S))
         stream.close()
         return stream.local_address
 
@@ -214,7 +214,7 @@ def test_a_chain_is_verified_against_the_trust_anchors_given(tmp_path: Path) -> 
 
 def test_we_introduce_ourselves_by_name_or_by_the_address_of_the_connection() -> None:
     async def run(network: Network) -> str:
-        stream: Stream = await network.connect("192.0.2.1", 25, LIMIT_S)
+        stream: Stream = await network.connect("192.0.2.1", 25, Deadline(LIMIT_S))
         stream.close()
         return network.ehlo_name(stream)
 

@@ -13,6 +13,9 @@ from mailprobe.protocols.client import Client, argument
 _REPLY_LINE = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")  # RFC 2034 §3, RFC 3463 §2
 
+# RFC 5321 §3.2 and §4.2.2: what a server says that does not know EHLO; any other 5xx refuses us, not the command.
+KNOWS_NO_EHLO = frozenset({"500", "501", "502", "504"})
+
 QUIRK_MIXED_CODES = "mixed-codes"
 QUIRK_BARE_CODE = "bare-code"
 
