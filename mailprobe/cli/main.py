@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -72,8 +73,6 @@ def _run() -> int:
 def _say(text: str, status: int) -> int:
     # What the user typed comes back in many of these lines; what a terminal would act on does not.
     safe = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    try:
+    with contextlib.suppress(OSError):  # nobody is left to be told
         print(f"mailprobe: {safe}", file=sys.stderr)
-    except OSError:
-        pass  # nobody is left to be told
     return status

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
 from mailprobe.model.evidence import Answer, Dnssec, Status
@@ -37,3 +41,17 @@ def asking(name: str, kind: str, resolver: str, total_s: float = 10.0, try_s: fl
 def seen(answer: Answer) -> tuple[Status, Dnssec, str, int]:
     """Give what the cases above expect; the lab's resolver is on loopback, so its AD flag may count."""
     return answer.status, answer.dnssec, answer.transport, answer.attempts
+
+
+@contextmanager
+def files_at_most(more: int) -> Iterator[None]:
+    """Let this process open no more than so many files and sockets besides those it has."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

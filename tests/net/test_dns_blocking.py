@@ -6,14 +6,16 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import dns.flags
+import dns.message
 import pytest
 
 from mailprobe.lab.world import Lab
 from mailprobe.model.evidence import Dnssec, Status
-from mailprobe.net.dns.blocking import over_tcp, run
-from mailprobe.net.dns.lookup import Failed, Send
+from mailprobe.net.dns.blocking import WINDOW, run
+from mailprobe.net.dns.lookup import Failed, Lookup, Reply, Send
 from mailprobe.net.dns.servers import Server
-from tests.net.answers import CASES, asking, seen
+from tests.net.answers import CASES, asking, files_at_most, seen
 from tests.scripted import Peer, Script, Scripted, nothing, refusing
 
 
@@ -36,6 +38,55 @@ def test_many_questions_are_asked_side_by_side_and_answered_in_order(lab: Lab) -
 
 def test_nothing_asked_is_nothing_answered() -> None:
     assert run([]) == []
+
+
+def test_more_questions_than_this_machine_has_sockets_are_asked_by_and_by(lab: Lab) -> None:
+    with files_at_most(WINDOW + 5):
+        answers = run([asking("good.lab.test", "MX", lab.resolver, try_s=5.0) for _ in range(3 * WINDOW)])
+    assert {answer.status for answer in answers} == {Status.ANSWERED}
+
+
+@pytest.mark.parametrize("name", ["good.lab.test", "dns-truncated.lab.test"])
+def test_a_machine_without_sockets_is_a_failure_in_words(lab: Lab, name: str) -> None:
+    with files_at_most(0):
+        (answer,) = run([asking(name, "MX", lab.resolver)])
+    assert answer.status is Status.FAILED
+    assert answer.detail == "this machine could not open a socket: Too many open files"
+
+
+def test_a_question_that_waits_over_tcp_keeps_no_other_waiting() -> None:
+    connected, answered = threading.Event(), threading.Event()
+
+    def over_tcp(peer: Peer) -> None:
+        query = dns.message.from_wire(peer.exactly(int.from_bytes(peer.exactly(2))))
+        connected.set()
+        assert answered.wait(5.0)
+        wire = dns.message.make_response(query, recursion_available=True).to_wire()
+        peer.send(len(wire).to_bytes(2) + wire)
+
+    def over_udp(channel: socket.socket) -> None:
+        for first in (True, False):
+            wire, client = channel.recvfrom(512)
+            reply = dns.message.make_response(dns.message.from_wire(wire), recursion_available=True)
+            reply.flags |= dns.flags.TC if first else 0
+            assert first or connected.wait(5.0)
+            channel.sendto(reply.to_wire(), client)
+
+    def noted(lookup: Lookup) -> Lookup:
+        answer = yield from lookup
+        answered.set()
+        return answer
+
+    with Scripted(over_tcp) as server, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        host, port = server.endpoint
+        channel.bind((host, port))
+        thread = threading.Thread(target=over_udp, args=(channel,), daemon=True)
+        thread.start()
+        lookups = [asking(name, "MX", f"{host}:{port}", total_s=4.0, try_s=4.0) for name in ("cut.test", "a.test")]
+        cut, whole = run([lookups[0], noted(lookups[1])])
+        thread.join()
+    assert (cut.status, cut.transport, cut.attempts) == (Status.NODATA, "tcp", 2)
+    assert (whole.status, whole.transport, whole.attempts) == (Status.NODATA, "udp", 1)
 
 
 def test_a_resolver_that_is_not_there_is_said_to_be_unreachable() -> None:
@@ -81,10 +132,18 @@ def test_stray_packets_are_not_taken_for_an_answer(spammed: str) -> None:
     assert (answer.status, answer.attempts) == (Status.TIMEOUT, 3)
 
 
-def over(script: Script, wait_s: float = 5.0) -> bytes | Failed:
+def over(script: Script, wait_s: float = 5.0) -> Reply:
+    """Give what comes of one message over TCP."""
+    got: list[Reply] = []
+
+    def once(send: Send) -> Lookup:
+        got.append((yield send))
+        return (yield from asking("localhost", "A", "127.0.0.1", total_s=0.0))
+
     with Scripted(script) as server:
         host, port = server.endpoint
-        return over_tcp(Send(Server("udp", host, port), "tcp", b"question", wait_s, lambda wire: wire == b"answer"))
+        run([once(Send(Server("udp", host, port), "tcp", b"question", wait_s, lambda wire: wire == b"answer"))])
+    return got[0]
 
 
 def test_a_message_over_tcp_is_framed_however_it_is_cut() -> None:

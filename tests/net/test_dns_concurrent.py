@@ -15,7 +15,7 @@ from mailprobe.lab.world import Lab
 from mailprobe.model.evidence import Answer, Dnssec, Status
 from mailprobe.net.dns.concurrent import run
 from tests.certificates import Authority, server_context
-from tests.net.answers import CASES, asking, seen
+from tests.net.answers import CASES, asking, files_at_most, seen
 from tests.scripted import Peer, Script, Scripted, nothing, refusing
 
 AUTHORITY = Authority("resolver")
@@ -71,7 +71,9 @@ def over_tls(reply: Callable[[bytes], bytes]) -> Script:
     return serve
 
 
-def over_https(status: str, reply: Callable[[bytes], bytes], headers: str = "") -> Script:
+def over_https(
+    status: str, reply: Callable[[bytes], bytes], headers: str = "Content-Type: application/dns-message\r\n"
+) -> Script:
     """Serve one question as RFC 8484 has it."""
 
     def serve(peer: Peer) -> None:
@@ -109,6 +111,22 @@ def test_a_resolver_over_https_is_asked_by_post(ca_file: str) -> None:
     assert b"\r\nhost: 127.0.0.1:" in head
 
 
+def test_the_type_of_an_answer_over_https_may_be_written_otherwise(ca_file: str) -> None:
+    script = over_https("200 OK", answered, "content-type: Application/DNS-message ; x=y\r\n")
+    assert ask_scripted(script, "https", ca_file)[0].status is Status.ANSWERED
+
+
+@pytest.mark.parametrize(("scheme", "failed"), [("", "open a socket"), ("tls://", "connect")])
+def test_a_machine_without_sockets_is_a_failure_in_words(scheme: str, failed: str, ca_file: str) -> None:
+    async def starved() -> Answer:
+        with files_at_most(0):
+            return await run(asking("a.test", "MX", f"{scheme}127.0.0.1:53"), ca_file)
+
+    answer = asyncio.run(starved())
+    assert answer.status is Status.FAILED
+    assert answer.detail == f"this machine could not {failed}: Too many open files"
+
+
 @pytest.mark.parametrize("scheme", ["tls", "https"])
 def test_a_resolver_whose_root_is_not_trusted_is_told_nothing(scheme: str) -> None:
     answer, heard = ask_scripted(over_tls(answered), scheme, None)
@@ -131,6 +149,8 @@ def test_a_resolver_with_a_certificate_for_another_name_is_told_nothing(scheme: 
         (over_https("404 Not Found", answered), "HTTP status 404"),
         (over_https("302 Found", answered, "Location: https://other.test/\r\n"), "HTTP status 302"),
         (over_https("200 OK", lambda _query: b"junk"), "something else than the question"),
+        (over_https("200 OK", answered, ""), "answered with no Content-Type"),
+        (over_https("200 OK", answered, "Content-Type: text/html; charset=x\r\n"), "answered with text/html"),
         (over_https("200 OK", lambda _query: b"x" * 200_000), "more than 131072 octets"),
     ],
 )

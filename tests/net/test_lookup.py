@@ -24,16 +24,22 @@ UNREACHABLE = Failed(timeout=False, detail="cannot be asked: no route")
 Make = Callable[[Send], Reply]
 
 
-def says(rcode: dns.rcode.Rcode = dns.rcode.NOERROR, *data: str, flags: int = 0, question: bool = True) -> Make:
-    """Answer with records in presentation form, ``MX 10 b.test.``."""
+def says(
+    rcode: dns.rcode.Rcode = dns.rcode.NOERROR,
+    *data: str,
+    flags: int = 0,
+    question: bool = True,
+    authority: str = "",
+    recurses: bool = True,
+) -> Make:
+    """Answer with records in presentation form: ``MX 10 b.test.``, or ``b.test. MX 10 c.test.``."""
 
     def make(send: Send) -> Reply:
-        reply = dns.message.make_response(dns.message.from_wire(send.wire))
+        reply = dns.message.make_response(dns.message.from_wire(send.wire), recursion_available=recurses)
         reply.set_rcode(rcode)
         reply.flags |= flags
-        for each in data:
-            kind, _, text = each.partition(" ")
-            reply.answer.append(dns.rrset.from_text("a.test.", 300, "IN", kind, text))
+        reply.answer = [rrset(each) for each in data]
+        reply.authority = [rrset(authority)] if authority else []
         if not question:
             reply.question.clear()
         wire = reply.to_wire()
@@ -43,7 +49,15 @@ def says(rcode: dns.rcode.Rcode = dns.rcode.NOERROR, *data: str, flags: int = 0,
     return make
 
 
+def rrset(line: str) -> dns.rrset.RRset:
+    owner, line = line.split(" ", 1) if line.partition(" ")[0].endswith(".") else ("a.test.", line)
+    kind, text = line.split(" ", 1)
+    return dns.rrset.from_text(owner, 300, "IN", kind, text)
+
+
 ANSWER = says(dns.rcode.NOERROR, "MX 10 mx.a.test.")
+SOA = "test. SOA ns.test. root.test. 1 2 3 4 5"
+NS = "test. NS ns.test."
 SERVFAIL = says(dns.rcode.SERVFAIL)
 REFUSED = says(dns.rcode.REFUSED)
 FORMERR = says(dns.rcode.FORMERR)
@@ -97,12 +111,53 @@ def test_a_question_asks_for_recursion_and_edns_but_never_for_less_checking() ->
     [
         (says(), Status.NODATA),
         (says(dns.rcode.NXDOMAIN), Status.NXDOMAIN),
-        (says(dns.rcode.NOERROR, "CNAME b.test."), Status.NODATA),
+        (says(dns.rcode.NOERROR, "CNAME b.test."), Status.NODATA),  # through a forwarder that strips the SOA
+        (says(dns.rcode.NOERROR, "CNAME b.test.", authority=SOA, recurses=False), Status.NODATA),
+        (says(authority=SOA, recurses=False), Status.NODATA),
+        (says(flags=dns.flags.AA, recurses=False), Status.NODATA),
+        (says(dns.rcode.NXDOMAIN, "CNAME b.test.", recurses=False), Status.NXDOMAIN),
     ],
 )
 def test_a_denial_stands_at_once(reply: Make, status: Status) -> None:
     answer, _ = conversation([reply], (FIRST, SECOND))
     assert (answer.status, answer.attempts) == (status, 1)
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (says(authority=NS), "a referral"),
+        (says(authority=NS, recurses=False), "a referral"),
+        (says(authority=NS, flags=dns.flags.AA, recurses=False), "a referral"),
+        (says(recurses=False), "a referral"),
+        (says(dns.rcode.NOERROR, "b.test. MX 10 mx.b.test.", recurses=False), "a referral"),
+        (says(dns.rcode.NOERROR, "CNAME b.test.", authority=NS), "did not follow it"),
+        (says(dns.rcode.NOERROR, "CNAME b.test.", flags=dns.flags.AA, recurses=False), "did not follow it"),
+        (says(dns.rcode.NOERROR, "CNAME a.test."), "does not end"),
+        (says(dns.rcode.NOERROR, "CNAME B.test.", "b.test. CNAME A.test.", authority=SOA), "does not end"),
+        (says(dns.rcode.NOERROR, "CNAME 0.test.", *(f"{n}.test. CNAME {n + 1}.test." for n in range(30))), "not end"),
+    ],
+)
+def test_what_neither_answers_nor_denies_is_a_failure_and_the_next_server_is_asked(reply: Make, words: str) -> None:
+    answer, _ = conversation([reply])
+    assert (answer.status, answer.rcode) == (Status.FAILED, "NOERROR")
+    assert words in answer.detail
+    answer, sent = conversation([reply, ANSWER], (FIRST, SECOND))
+    assert (answer.status, hosts(sent)) == (Status.ANSWERED, [FIRST.host, SECOND.host])
+
+
+def test_only_what_the_question_leads_to_belongs_to_the_answer() -> None:
+    foreign = ("victim.test. MX 1 evil.test.", "c.test. CNAME victim.test.")
+    led_on = ("b.TEST. MX 10 mx.b.test.", "A.test. CNAME B.test.")
+    answer, _ = conversation([says(dns.rcode.NOERROR, foreign[0], *led_on, foreign[1])])
+    assert answer.status is Status.ANSWERED
+    owners = [(record.name.lower(), record.type) for record in answer.records]
+    assert owners == [("b.test.", "MX"), ("a.test.", "CNAME")]
+
+
+def test_records_of_another_name_are_no_answer() -> None:
+    answer, _ = conversation([says(dns.rcode.NOERROR, "victim.test. MX 1 evil.test.")])
+    assert (answer.status, answer.records) == (Status.NODATA, ())
 
 
 def test_a_lost_packet_is_sent_again() -> None:

@@ -1,11 +1,13 @@
-"""Sends questions side by side over UDP with nothing but sockets and a selector.
+"""Sends questions side by side over UDP and TCP with nothing but sockets and a selector.
 
-A command that only looks things up starts faster without an event loop. TCP, for the rare answer that is cut, is
-done one at a time; resolvers over TLS or HTTPS need `concurrent`.
+A command that only looks things up starts faster without an event loop; resolvers over TLS or HTTPS need
+`concurrent`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import selectors
 import socket
 import time
@@ -13,25 +15,108 @@ from collections.abc import Sequence
 
 from mailprobe.model.evidence import Answer
 from mailprobe.model.names import address_family
-from mailprobe.net.dns.lookup import Failed, Lookup, Reply, Send
+from mailprobe.net.dns.lookup import Failed, Lookup, Reply, Send, silence, unreachable
 
-DATAGRAM_LIMIT = 65_535
+WINDOW = 50  # lookups at once, a socket each: some systems let a process have no more than 64 files
+_MESSAGE_LIMIT = 65_535
+_STRAYS = 100  # read in a row before the others get their turn
 
 
 def run(lookups: Sequence[Lookup]) -> list[Answer]:
     """Drive all lookups to their answers, in the same order."""
-    with selectors.DefaultSelector() as selector:
+    with _selector() as selector:
         return _Sender(selector, lookups).run()
 
 
-class _Waiting:
-    """A lookup that waits for octets."""
+def _selector() -> selectors.BaseSelector:
+    try:
+        return selectors.DefaultSelector()
+    except OSError:  # it takes a file of its own, and there are no more
+        return selectors.SelectSelector()
 
-    def __init__(self, index: int, send: Send, channel: socket.socket) -> None:
+
+class _Datagram:
+    """A question over UDP; from a connected socket, only the server's own address and port can answer it."""
+
+    def __init__(self, send: Send) -> None:
+        self.channel = _connecting(send, socket.SOCK_DGRAM)
+        self._send = send
+        self._sent = False
+
+    @property
+    def events(self) -> int:
+        """What to wait for."""
+        return selectors.EVENT_READ if self._sent else selectors.EVENT_WRITE
+
+    def advance(self) -> Reply | None:
+        """Send, or read up to the reply; None when there is none yet."""
+        if not self._sent:
+            self.channel.send(self._send.wire)
+            self._sent = True
+            return None
+        for _ in range(_STRAYS):
+            data = self.channel.recv(_MESSAGE_LIMIT)
+            if self._send.accepts(data):
+                return data
+        return None
+
+
+class _Stream:
+    """A question over TCP: either way its length goes before a message (RFC 7766 §8)."""
+
+    def __init__(self, send: Send) -> None:
+        self.channel = _connecting(send, socket.SOCK_STREAM)
+        self._send = send
+        self._unsent = len(send.wire).to_bytes(2) + send.wire
+        self._received = b""
+
+    @property
+    def events(self) -> int:
+        """What to wait for."""
+        return selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ
+
+    def advance(self) -> Reply | None:
+        """Send what can be sent, or read what is there; None when that was not all."""
+        if self._unsent:
+            failure = self.channel.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failure:
+                raise OSError(failure, os.strerror(failure))
+            self._unsent = self._unsent[self.channel.send(self._unsent) :]
+            return None
+        part = self.channel.recv(_MESSAGE_LIMIT)
+        if not part:
+            raise EOFError("the server closed the connection")
+        self._received += part
+        length = int.from_bytes(self._received[:2])
+        if len(self._received) < 2 + length or len(self._received) < 2:
+            return None
+        data = self._received[2 : 2 + length]
+        if self._send.accepts(data):
+            return data
+        return Failed(timeout=False, detail=f"{self._send.server} answered something else")
+
+
+def _connecting(send: Send, kind: socket.SocketKind) -> socket.socket:
+    family = socket.AF_INET if address_family(send.server.host) == 4 else socket.AF_INET6
+    channel = socket.socket(family, kind)
+    try:
+        channel.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            channel.connect((send.server.host, send.server.port))
+    except OSError:
+        channel.close()
+        raise
+    return channel
+
+
+class _Waiting:
+    """A lookup under way."""
+
+    def __init__(self, index: int, send: Send) -> None:
         self.index = index
         self.send = send
-        self.channel = channel
         self.until = time.monotonic() + send.wait_s
+        self.exchange = _Stream(send) if send.transport == "tcp" else _Datagram(send)
 
 
 class _Sender:
@@ -41,30 +126,61 @@ class _Sender:
         self._answers: dict[int, Answer] = {}
 
     def run(self) -> list[Answer]:
-        for index, lookup in enumerate(self._lookups):
-            self._start(index, next(lookup))
-        while len(self._answers) < len(self._lookups):
-            waiting = [key.data for key in self._selector.get_map().values()]
-            earliest = min(item.until for item in waiting)
-            for key, _ in self._selector.select(max(0.0, earliest - time.monotonic())):
-                self._arrived(key.data)
-            self._expire()
+        try:
+            for index, lookup in enumerate(self._lookups):
+                while len(self._under_way()) >= WINDOW:
+                    self._turn()
+                self._start(index, next(lookup))
+            while self._under_way():
+                self._turn()
+        finally:
+            for waiting in self._under_way():
+                waiting.exchange.channel.close()
         return [self._answers[index] for index in range(len(self._lookups))]
 
-    def _start(self, index: int, send: Send) -> None:
-        """Send, and keep on with the lookup as long as the result is there at once."""
-        while True:
-            if send.transport == "tcp":
-                reply: Reply | socket.socket = over_tcp(send)
+    def _under_way(self) -> list[_Waiting]:
+        return [key.data for key in self._selector.get_map().values()]
+
+    def _turn(self) -> None:
+        """Wait for octets or for the next limit.
+
+        Only a limit that had passed before looking counts: what came while others were served is read first.
+        """
+        now = time.monotonic()
+        earliest = min(waiting.until for waiting in self._under_way())
+        for key, _ in self._selector.select(max(0.0, earliest - now)):
+            self._advance(key.data)
+        for waiting in self._under_way():
+            if waiting.until <= now:
+                self._finish(waiting, Failed(timeout=True, detail=silence(waiting.send)))
+
+    def _start(self, index: int, send: Send | None) -> None:
+        """Send, and keep on with the lookup as long as even that fails."""
+        while send is not None:
+            try:
+                waiting = _Waiting(index, send)
+            except OSError as error:
+                send = self._go_on(index, Failed(timeout=False, detail=unreachable(send, error)))
             else:
-                reply = _over_udp(send)
-            if isinstance(reply, socket.socket):
-                self._selector.register(reply, selectors.EVENT_READ, _Waiting(index, send, reply))
+                self._selector.register(waiting.exchange.channel, waiting.exchange.events, waiting)
                 return
-            following = self._go_on(index, reply)
-            if following is None:
-                return
-            send = following
+
+    def _advance(self, waiting: _Waiting) -> None:
+        try:
+            reply = waiting.exchange.advance()
+        except BlockingIOError:
+            reply = None
+        except (OSError, EOFError) as error:
+            reply = Failed(timeout=False, detail=unreachable(waiting.send, error))
+        if reply is None:
+            self._selector.modify(waiting.exchange.channel, waiting.exchange.events, waiting)
+        else:
+            self._finish(waiting, reply)
+
+    def _finish(self, waiting: _Waiting, reply: Reply) -> None:
+        self._selector.unregister(waiting.exchange.channel)
+        waiting.exchange.channel.close()
+        self._start(waiting.index, self._go_on(waiting.index, reply))
 
     def _go_on(self, index: int, reply: Reply) -> Send | None:
         try:
@@ -72,77 +188,3 @@ class _Sender:
         except StopIteration as stop:
             self._answers[index] = stop.value
             return None
-
-    def _arrived(self, waiting: _Waiting) -> None:
-        try:
-            data = waiting.channel.recv(DATAGRAM_LIMIT)
-        except OSError as error:
-            self._finish(waiting, Failed(timeout=False, detail=_unreachable(waiting.send, error)))
-            return
-        if waiting.send.accepts(data):
-            self._finish(waiting, data)
-
-    def _expire(self) -> None:
-        now = time.monotonic()
-        for waiting in [key.data for key in self._selector.get_map().values() if key.data.until <= now]:
-            self._finish(waiting, Failed(timeout=True, detail=silence(waiting.send)))
-
-    def _finish(self, waiting: _Waiting, reply: Reply) -> None:
-        self._selector.unregister(waiting.channel)
-        waiting.channel.close()
-        following = self._go_on(waiting.index, reply)
-        if following is not None:
-            self._start(waiting.index, following)
-
-
-def _over_udp(send: Send) -> socket.socket | Failed:
-    """Send a datagram from a connected socket: only the server's own address and port can answer it."""
-    family = socket.AF_INET if address_family(send.server.host) == 4 else socket.AF_INET6
-    channel = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        channel.setblocking(False)
-        channel.connect((send.server.host, send.server.port))
-        channel.send(send.wire)
-    except OSError as error:
-        channel.close()
-        return Failed(timeout=False, detail=_unreachable(send, error))
-    return channel
-
-
-def over_tcp(send: Send) -> Reply:
-    """Ask over TCP (RFC 7766), blocking for the time that is left."""
-    until = time.monotonic() + send.wait_s
-    try:
-        with socket.create_connection((send.server.host, send.server.port), timeout=max(0.001, send.wait_s)) as channel:
-            channel.sendall(len(send.wire).to_bytes(2) + send.wire)
-            length = int.from_bytes(_exactly(channel, 2, until))
-            data = _exactly(channel, length, until)
-    except TimeoutError:
-        return Failed(timeout=True, detail=silence(send))
-    except (OSError, EOFError) as error:
-        return Failed(timeout=False, detail=_unreachable(send, error))
-    return data if send.accepts(data) else Failed(timeout=False, detail=f"{send.server} answered something else")
-
-
-def _exactly(channel: socket.socket, count: int, until: float) -> bytes:
-    data = b""
-    while len(data) < count:
-        remaining = until - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError
-        channel.settimeout(remaining)
-        part = channel.recv(count - len(data))
-        if not part:
-            raise EOFError("the server closed the connection")
-        data += part
-    return data
-
-
-def silence(send: Send) -> str:
-    """Say that nothing came."""
-    return f"no answer from {send.server} within {send.wait_s:.1f} s"
-
-
-def _unreachable(send: Send, error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"{send.server} cannot be asked: {reason}"

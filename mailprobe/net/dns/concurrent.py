@@ -8,7 +8,7 @@ import ssl
 from mailprobe.model.errors import NetworkError
 from mailprobe.model.evidence import Answer, Kind
 from mailprobe.model.names import is_address
-from mailprobe.net.dns.lookup import Failed, Lookup, Reply, Send
+from mailprobe.net.dns.lookup import Failed, Lookup, Reply, Send, silence, unreachable
 from mailprobe.net.dns.servers import Server
 from mailprobe.net.limits import Deadline
 from mailprobe.net.stream import Stream, open_stream
@@ -37,11 +37,12 @@ async def _carry(send: Send, ca_file: str | None) -> Reply:
             return await _over_udp(send)
         return await _over_stream(send, ca_file)
     except TimeoutError:
-        return Failed(timeout=True, detail=f"no answer from {send.server} within {send.wait_s:.1f} s")
+        return Failed(timeout=True, detail=silence(send))
     except NetworkError as error:
-        return Failed(timeout=error.kind is Kind.TIMEOUT, detail=f"{send.server} cannot be asked: {error}")
+        detail = str(error) if error.kind is Kind.LOCAL else f"{send.server} cannot be asked: {error}"
+        return Failed(timeout=error.kind is Kind.TIMEOUT, detail=detail)
     except OSError as error:
-        return Failed(timeout=False, detail=f"{send.server} cannot be asked: {error.strerror or error}")
+        return Failed(timeout=False, detail=unreachable(send, error))
 
 
 class _Datagram(asyncio.DatagramProtocol):
@@ -133,6 +134,10 @@ async def _post(stream: Stream, send: Send, deadline: Deadline) -> Reply:
     )
     if response.status != 200:
         return Failed(timeout=False, detail=f"{send.server} answered with HTTP status {response.status}")
+    media_type = dict(response.headers).get("content-type", "")
+    if media_type.partition(";")[0].strip().lower() != _MEDIA_TYPE:  # RFC 8484 §4.2.1
+        named = media_type or "no Content-Type"
+        return Failed(timeout=False, detail=f"{send.server} answered with {named}, not with {_MEDIA_TYPE}")
     if not send.accepts(response.body):
         return Failed(timeout=False, detail=f"{send.server} answered something else than the question")
     return response.body

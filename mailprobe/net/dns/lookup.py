@@ -6,6 +6,7 @@ and the concurrent way of sending share every decision.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Generator
 
@@ -33,6 +34,21 @@ class Failed(msgspec.Struct, frozen=True):
     timeout: bool
     detail: str
 
+
+def silence(send: Send) -> str:
+    """Say that nothing came."""
+    return f"no answer from {send.server} within {send.wait_s:.1f} s"
+
+
+def unreachable(send: Send, error: Exception) -> str:
+    """Say why nothing could be sent or received; a machine out of sockets does not blame the server."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, OSError) and error.errno in _NO_SOCKET:
+        return f"this machine could not open a socket: {reason}"
+    return f"{send.server} cannot be asked: {reason}"
+
+
+_NO_SOCKET = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAFNOSUPPORT}
 
 Reply = bytes | Failed
 Lookup = Generator[Send, Reply, Answer]

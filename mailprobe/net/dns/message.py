@@ -10,13 +10,14 @@ import msgspec
 
 from mailprobe.model.evidence import Answer, Dnssec, Record, Status
 from mailprobe.net.dns import plain
+from mailprobe.net.dns.chain import Chain, follow
 
 FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 1, 2, 3, 4, 5, 16  # RFC 1035 §4.1.1, RFC 6891 §9
 
 _STATUS = {NXDOMAIN: Status.NXDOMAIN, SERVFAIL: Status.SERVFAIL, REFUSED: Status.REFUSED}
 _NO_EDNS = {FORMERR, NOTIMP, BADVERS}  # RFC 6891 §7
 _MAY_LACK_QUESTION = {FORMERR, SERVFAIL, NOTIMP, REFUSED}
-_TRUNCATED, _AUTHENTIC = 0x0200, 0x0020
+_AUTHORITATIVE, _TRUNCATED, _RECURSES, _AUTHENTIC = 0x0400, 0x0200, 0x0080, 0x0020
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -48,15 +49,11 @@ class Response(msgspec.Struct, frozen=True):
     @property
     def status(self) -> Status:
         """What came of the question."""
-        if self.rcode:
-            return _STATUS.get(self.rcode, Status.FAILED)
-        wanted = self.question[0][1] if self.question else None
-        types = {record.type for record in self.records}
-        return Status.ANSWERED if wanted in types or (types and wanted == "ANY") else Status.NODATA
+        return self._judged()[0]
 
     def answer(self, name: str, type_name: str, *, trusted: bool) -> Answer:
         """Write the reply down; the fields of the way here (server, transport, attempts, ms) are left empty."""
-        status = self.status
+        status, detail = self._judged()
         secure = trusted and bool(self.flags & _AUTHENTIC)
         return Answer(
             name=name,
@@ -64,7 +61,7 @@ class Response(msgspec.Struct, frozen=True):
             status=status,
             rcode=self.rcode_word,
             flags=self.flag_words,
-            records=self.records,
+            records=self._chain.own(self.records),
             authority=self.authority,
             extended_errors=self.extended_errors,
             dnssec=Dnssec.SECURE if secure else Dnssec.UNKNOWN,
@@ -72,8 +69,43 @@ class Response(msgspec.Struct, frozen=True):
             transport="",
             attempts=0,
             ms=0.0,
-            detail="" if status is not Status.FAILED else f"the resolver answered {self.rcode_word}",
+            detail=detail,
         )
+
+    @property
+    def _chain(self) -> Chain:
+        return follow(*self.question[0], self.records) if self.question else Chain((), ends=True)
+
+    def _judged(self) -> tuple[Status, str]:
+        """Give the status, and the words for a failure."""
+        if self.rcode:
+            status = _STATUS.get(self.rcode, Status.FAILED)
+            return status, f"the resolver answered {self.rcode_word}" if status is Status.FAILED else ""
+        chain = self._chain
+        if not chain.ends:
+            return Status.FAILED, "the alias chain does not end"
+        types = {record.type for record in chain.own(self.records)}
+        wanted = self.question[0][1] if self.question else ""
+        if wanted in types or (types and wanted == "ANY"):
+            return Status.ANSWERED, ""
+        if self._denies(led_on=len(chain.names) > 1):
+            return Status.NODATA, ""
+        if len(chain.names) > 1:
+            return Status.FAILED, "the alias leads elsewhere, and the server did not follow it"
+        return Status.FAILED, "the server gave a referral: it does not resolve for us"
+
+    def _denies(self, *, led_on: bool) -> bool:
+        """Tell a denial from a referral: it has an SOA record, or at least no NS record (RFC 2308 §2.2).
+
+        Many forwarders strip the SOA record, of what an alias leads to as well; without one, a server is believed
+        that recurses, or that has authority over the name in question, which says nothing of an alias's target.
+        """
+        authority = {record.type for record in self.authority}
+        if "SOA" in authority:
+            return True
+        if "NS" in authority:
+            return False
+        return bool(self.flags & (_RECURSES if led_on else _RECURSES | _AUTHORITATIVE))
 
 
 class Query:

@@ -87,8 +87,8 @@ class _Reader:
 
     def message(self) -> Parts:
         _, flags, questions, *counts = struct.unpack_from("!6H", self._wire)
-        if flags & 0x7800:
-            raise _Unusual("another opcode")
+        if flags & 0x7840:
+            raise _Unusual("another opcode, or the bit that has no meaning")
         question = tuple(self._question() for _ in range(questions))
         records, authority, _ = (self._section(count, additional=number == 2) for number, count in enumerate(counts))
         rcode = flags & 0x000F | self._extended_rcode << 4
