@@ -6,10 +6,10 @@ from mailprobe.checks.leaf import leaf_for, leaf_of
 from mailprobe.checks.registry import Scene, check, fail, not_applicable, ok, verdict
 from mailprobe.checks.undecided import conversation_undecided
 from mailprobe.model.errors import RecordError
-from mailprobe.model.evidence import Host, Session, Tls
+from mailprobe.model.evidence import Host, Session
 from mailprobe.model.finding import Judgement, Severity
 from mailprobe.model.names import is_address
-from mailprobe.records.certificate import Certificate, names_host, read
+from mailprobe.records.certificate import BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, SAN, Certificate, names_host, read
 
 EXPIRES_SOON_DAYS = 20.0
 LIFETIME_LIMIT_DAYS = 398.5  # CA/Browser Forum Baseline Requirements §6.3.2, from 2020 on
@@ -22,6 +22,29 @@ def _days(days: float) -> str:
     if days < 1:
         return f"{days * 24:.0f} hours"
     return f"{days:.0f} days" if round(days) != 1 else "1 day"
+
+
+@check(
+    id="certificate-readable",
+    claim="The certificate can be read",
+    severity=Severity.ERROR,
+    source="RFC 5280 §4",
+    advice="Have the certificate issued again, by software that writes it as RFC 5280 wants it.",
+)
+def certificate_readable(session: Session) -> Judgement:
+    """Clients differ in what they make of a malformed certificate: some refuse it, some skip what they cannot read."""
+    if session.tls is None:
+        return conversation_undecided(session)
+    if not session.tls.chain:
+        return not_applicable("the suite is anonymous: no certificate was sent")
+    try:
+        leaf = read(session.tls.chain[0])
+    except RecordError as error:
+        return fail(str(error))
+    if leaf.unreadable:
+        return fail(f"these extensions cannot be read: {', '.join(leaf.unreadable)}", leaf.subject)
+    # RFC 5280 §4.1.2.2: the serial number is a positive integer.
+    return verdict(leaf.serial > 0, leaf.subject, f"the serial number is {leaf.serial}, not positive", leaf.subject)
 
 
 @check(
@@ -106,8 +129,8 @@ def _named(session: Session, *, relay: bool) -> Judgement:
     leaf = leaf_for(session, relay=relay)
     if isinstance(leaf, Judgement):
         return leaf
-    if not leaf.has_san:
-        return not_applicable("it has no alternative name at all")
+    if SAN in leaf.unreadable or not leaf.has_san:
+        return not_applicable("it has no alternative name at all, or none that can be read")
     names = ", ".join((*leaf.names, *leaf.addresses)[:6]) or "nobody"
     if is_address(session.host) and not leaf.addresses:
         return not_applicable(f"an address was asked for; the certificate is for {names}")
@@ -155,6 +178,8 @@ def certificate_san(session: Session) -> Judgement:
     leaf = leaf_of(session)
     if isinstance(leaf, Judgement):
         return leaf
+    if SAN in leaf.unreadable:
+        return not_applicable("the alternative names cannot be read")
     found = ", ".join((*leaf.names, *leaf.addresses)[:6])
     return verdict(leaf.has_san, found, f"there is only the common name {leaf.common_name!r}", leaf.subject)
 
@@ -192,11 +217,9 @@ def certificate_purpose(session: Session) -> Judgement:
         return fail(f"the extended key usage allows {', '.join(leaf.purposes or ())}, not serverAuth", leaf.subject)
     if leaf.is_ca and not leaf.self_issued:
         return fail("the server uses an authority's certificate as its own", leaf.subject)
+    if {BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE} & {*leaf.unreadable}:
+        return not_applicable("what it is for cannot be read")
     return ok("for servers")
-
-
-def _certificate_id(tls: Tls) -> str:
-    return read(tls.chain[0]).sha256
 
 
 @check(
@@ -219,11 +242,14 @@ def certificate_without_sni(session: Session) -> Judgement:
         return fail(f"without a server name the handshake fails: {trouble.detail}")
     if not session.nameless.chain:
         return fail("without a server name no certificate is sent")
+    leaf = leaf_of(session)
+    if isinstance(leaf, Judgement):
+        return leaf
     try:
-        same = _certificate_id(session.tls) == _certificate_id(session.nameless)
         other = read(session.nameless.chain[0])
     except RecordError as error:
-        return fail(str(error))
+        return fail(f"without a server name: {error}")
+    same = leaf.sha256 == other.sha256
     named = names_host(other, session.host)  # a second certificate for the same host, RSA beside EC, is no fault
     return verdict(
         same or named, "the same", f"without a server name the certificate is {other.subject}", other.subject

@@ -9,12 +9,12 @@ from mailprobe.checks.registry import check, fail, not_applicable, ok, verdict
 from mailprobe.model.errors import RecordError
 from mailprobe.model.evidence import Session
 from mailprobe.model.finding import Judgement, Severity
-from mailprobe.records.certificate import read
+from mailprobe.records.certificate import ISSUER_MISSING, Certificate, missing_issuer, path, read
 
 _WEAK_HASHES = {"md5", "sha1", "md2", "md4"}
 # OpenSSL's X509_V_ERR numbers.
-_EXPIRED, _SELF_SIGNED_LEAF = {9, 10}, 18
-_ISSUER_MISSING = {2, 20, 21}
+_DATES, _SELF_SIGNED_LEAF = {9, 10}, 18
+_NO_ANCHOR = {19, *ISSUER_MISSING}
 
 
 def _self_signed(session: Session, *, relay: bool) -> Judgement:
@@ -64,13 +64,12 @@ def _complete(session: Session, *, relay: bool) -> Judgement:
     trust = session.tls.trust
     if trust is None or trust.code == _SELF_SIGNED_LEAF:
         return not_applicable("there is no chain")
-    sent = len(session.tls.chain)
-    lacking = trust.code in _ISSUER_MISSING and sent == 1
+    missing = missing_issuer(session.tls)
     return verdict(
-        not lacking,
-        f"{sent} certificates",
-        f"one certificate was sent, and its issuer is missing: {leaf.issuer}",
-        leaf.issuer,
+        missing is None,
+        f"{len(session.tls.chain)} certificates",
+        f"the certificate of its issuer {missing} is not sent: an intermediate is missing, or its root is unknown here",
+        missing or "",
     )
 
 
@@ -134,21 +133,24 @@ def _trusted(session: Session, *, relay: bool) -> Judgement:
     trust = session.tls.trust
     if trust is None:
         return not_applicable("the trust store was not asked")
-    if trust.code in _EXPIRED or trust.code == _SELF_SIGNED_LEAF:
+    if trust.code == _SELF_SIGNED_LEAF or (trust.code in _DATES and trust.depth == 0):
         return not_applicable("another check speaks of it")
-    if trust.code in _ISSUER_MISSING and len(session.tls.chain) == 1:
+    if missing_issuer(session.tls) is not None:
         return not_applicable("the chain is incomplete")
-    try:
-        top = read(session.tls.chain[-1])
-    except RecordError as error:
-        return fail(str(error))
-    return verdict(
-        trust.trusted, f"trusted ({trust.store})", f"{trust.reason}: the chain ends at {top.issuer}", top.issuer
-    )
+    seen = path(session.tls.chain)
+    if trust.code in _NO_ANCHOR:
+        return fail(f"{trust.reason}: the chain ends at {seen[-1].issuer}", seen[-1].issuer)
+    culprit = _at(seen, trust.depth)
+    return verdict(trust.trusted, f"trusted ({trust.store})", f"{trust.reason}: {culprit}", culprit)
+
+
+def _at(seen: tuple[Certificate, ...], depth: int) -> str:
+    """Name the certificate at a depth; the highest ones may not have been sent but come from the trust store."""
+    return seen[depth].subject if 0 <= depth < len(seen) else seen[-1].issuer
 
 
 _TRUST_ADVICE = (
-    "Use a certificate of an authority that clients know, or give its root to all of them (and here: --ca-file)."
+    "Serve a valid chain of an authority that clients know, or give its root to all of them (and here: --ca-file)."
 )
 
 
@@ -156,7 +158,7 @@ _TRUST_ADVICE = (
     id="certificate-trusted",
     claim="The chain ends at an authority that this machine trusts",
     severity=Severity.ERROR,
-    source="RFC 5280 §6; RFC 8314 §3",
+    source="RFC 5280 §6.1; RFC 8314 §3",
     advice=_TRUST_ADVICE,
 )
 def certificate_trusted(session: Session) -> Judgement:
@@ -168,7 +170,7 @@ def certificate_trusted(session: Session) -> Judgement:
     id="relay-certificate-trusted",
     claim="The chain on port 25 ends at an authority that this machine trusts",
     severity=Severity.WARNING,
-    source="RFC 8461 §4.2",
+    source="RFC 5280 §6.1; RFC 8461 §4.2",
     advice=_TRUST_ADVICE,
 )
 def relay_certificate_trusted(session: Session) -> Judgement:
@@ -189,14 +191,18 @@ def certificate_signature(session: Session) -> Judgement:
     if isinstance(leaf, Judgement):
         return leaf
     assert session.tls is not None
-    try:
-        chain = [read(der) for der in session.tls.chain]
-    except RecordError as error:
-        return fail(str(error))
     # A root's signature on itself proves nothing and is not looked at by anybody.
-    signed = [certificate for certificate in chain if not certificate.self_issued or certificate is chain[0]]
-    weak = next((item for item in signed if item.signature_hash in _WEAK_HASHES), None)
-    seen = leaf.signature_hash or leaf.key
-    return verdict(
-        weak is None, seen, f"{weak.subject if weak else ''} is signed with {weak.signature_hash if weak else ''}"
-    )
+    above = [each for each in map(_read_or_none, session.tls.chain[1:]) if each is None or not each.self_issued]
+    weak = next((each for each in (leaf, *above) if each and each.signature_hash in _WEAK_HASHES), None)
+    if weak is not None:
+        return fail(f"{weak.subject} is signed with {weak.signature_hash}")
+    if None in above:
+        return not_applicable("a certificate above the server's own cannot be read")
+    return ok(leaf.signature_hash or leaf.key)
+
+
+def _read_or_none(der: bytes) -> Certificate | None:
+    try:
+        return read(der)
+    except RecordError:
+        return None

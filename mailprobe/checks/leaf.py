@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mailprobe.checks.registry import fail, not_applicable
+from mailprobe.checks.registry import not_applicable
 from mailprobe.checks.undecided import conversation_undecided
 from mailprobe.model.errors import RecordError
 from mailprobe.model.evidence import Session
@@ -19,8 +19,8 @@ def leaf_of(session: Session) -> Certificate | Judgement:
         return not_applicable("the suite is anonymous: no certificate was sent")
     try:
         return read(session.tls.chain[0])
-    except RecordError as error:
-        return fail(str(error))
+    except RecordError:
+        return not_applicable("the certificate cannot be read")  # certificate-readable tells why
 
 
 def leaf_for(session: Session, *, relay: bool) -> Certificate | Judgement:

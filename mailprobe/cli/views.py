@@ -62,8 +62,10 @@ def _date_fault(leaf: Certificate, now: datetime) -> str:
 
 
 def _name_fault(leaf: Certificate, host: str) -> str:
-    from mailprobe.records.certificate import names_host
+    from mailprobe.records.certificate import SAN, names_host
 
+    if SAN in leaf.unreadable:
+        return "unreadable"
     comparable = bool(leaf.addresses) or not is_address(host)
     return "wrong name" if comparable and not names_host(leaf, host) else ""
 
@@ -73,4 +75,6 @@ def _chain_fault(leaf: Certificate, tls: Tls) -> str:
         return ""
     if leaf.self_issued:
         return "self-signed"
-    return "incomplete" if len(tls.chain) == 1 else "untrusted"
+    from mailprobe.records.certificate import missing_issuer
+
+    return "untrusted" if missing_issuer(tls) is None else "incomplete"

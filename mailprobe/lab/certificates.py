@@ -14,6 +14,7 @@ class Issuer(StrEnum):
     """Who signs a certificate."""
 
     INTERMEDIATE = "intermediate"  # the lab's own, below its root
+    EXPIRED = "expired"  # below the lab's root as well, out of date since yesterday
     STRANGER = "stranger"  # an authority whose root nobody trusts
     ITSELF = "itself"
 
@@ -60,6 +61,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     key: KeyKind = KeyKind.EC_P256
     sha1: bool = False
     purpose: Purpose = Purpose.SERVER
+    garbled: bool = False  # True puts an extension in that cannot be read
     authority: bool = False  # True lets it sign others, which no server's certificate should
 
 

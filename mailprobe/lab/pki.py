@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import warnings
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -137,7 +138,7 @@ class Authority:
             if certificate.issuer is Issuer.ITSELF:
                 sent = [_sign(certificate, names, key, None, key)]
             else:
-                family = self._own if certificate.issuer is Issuer.INTERMEDIATE else self._stranger
+                family = self._family(certificate.issuer)
                 leaf = _sign(certificate, names, key, family.intermediate, family.intermediate_key)
                 sent = [leaf, *self._chain(certificate, family)]
             private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -171,9 +172,18 @@ class Authority:
             self._rsa_keys[kind] = rsa.generate_private_key(65537, bits)
         return self._rsa_keys[kind]
 
+    def _family(self, issuer: Issuer) -> _Family:
+        if issuer is Issuer.EXPIRED:
+            return self._own_expired
+        return self._own if issuer is Issuer.INTERMEDIATE else self._stranger
+
     @cached_property
     def _own(self) -> _Family:
         return _Family("mailprobe lab")
+
+    @cached_property
+    def _own_expired(self) -> _Family:
+        return self._own.branch("expired intermediate", ends_days=-1.25)
 
     @cached_property
     def _stranger(self) -> _Family:
@@ -184,14 +194,28 @@ class _Family:
     """A root and the intermediate below it."""
 
     def __init__(self, name: str) -> None:
-        from cryptography.hazmat.primitives.asymmetric import ec
+        self._name = name
+        self._root_key = _ec_key()
+        root = Certificate(common_name=f"{name} root", begins_days=-400, ends_days=3650, authority=True)
+        self.root = _sign(root, (), self._root_key, None, self._root_key)
+        self._add_intermediate("intermediate", ends_days=1825)
 
-        root_key = ec.generate_private_key(ec.SECP256R1())
-        self.intermediate_key = ec.generate_private_key(ec.SECP256R1())
-        ten_years = Certificate(common_name=f"{name} root", begins_days=-1, ends_days=3650, authority=True)
-        self.root = _sign(ten_years, (), root_key, None, root_key)
-        below = msgspec.structs.replace(ten_years, common_name=f"{name} intermediate", ends_days=1825)
-        self.intermediate = _sign(below, (), self.intermediate_key, self.root, root_key)
+    def _add_intermediate(self, kind: str, ends_days: float) -> None:
+        below = Certificate(common_name=f"{self._name} {kind}", begins_days=-366, ends_days=ends_days, authority=True)
+        self.intermediate_key = _ec_key()
+        self.intermediate = _sign(below, (), self.intermediate_key, self.root, self._root_key)
+
+    def branch(self, kind: str, ends_days: float) -> _Family:
+        """Give a family with the same root and another intermediate."""
+        other = copy(self)
+        other._add_intermediate(kind, ends_days)
+        return other
+
+
+def _ec_key() -> ec.EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def bare_context(offer: Offer, *, weak: bool = False) -> ssl.SSLContext:
@@ -273,7 +297,7 @@ def _extensions(
     certificate: Certificate, names: tuple[str, ...], key: Key, issuer_key: Key
 ) -> list[tuple[x509.ExtensionType, bool]]:
     from cryptography import x509
-    from cryptography.x509.oid import ExtendedKeyUsageOID
+    from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
     usage = x509.KeyUsage(
         digital_signature=True,
@@ -298,6 +322,9 @@ def _extensions(
         extensions.append((x509.ExtendedKeyUsage([purpose]), False))
     if names and certificate.lists_names:
         extensions.append((x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False))
+    if certificate.garbled:
+        kind = ExtensionOID.AUTHORITY_INFORMATION_ACCESS
+        extensions.append((x509.UnrecognizedExtension(kind, b"http://ca.lab.test/"), False))  # no DER at all
     return extensions
 
 

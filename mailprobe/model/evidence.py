@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -94,9 +95,10 @@ class Record(Struct, frozen=True, kw_only=True):
 class Answer(Struct, frozen=True, kw_only=True):
     """One DNS question and what came of it.
 
-    *records* is the whole answer section in order, CNAME records too; *authority* the SOA of a negative
-    answer. *attempts* counts the packets sent; *server* and *transport* (``udp``, ``tcp``, ``tls``,
-    ``https``) name who answered last. *detail* says in words what a FAILED answer met.
+    *records* is the answer section in order, CNAME records too, without those of names that the question does
+    not lead to; *authority* the SOA of a negative answer. *attempts* counts the packets sent; *server* and
+    *transport* (``udp``, ``tcp``, ``tls``, ``https``) name who answered last. *detail* says in words what a
+    FAILED answer met.
     """
 
     name: str
@@ -314,6 +316,6 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     schema: int
     mailprobe: str
-    collected_at: datetime
+    collected_at: Annotated[datetime, msgspec.Meta(tz=True)]
     settings: Settings
     targets: tuple[Target, ...]

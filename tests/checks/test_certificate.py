@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from mailprobe.model.evidence import Kind, Session, Stage, Trust
 from mailprobe.model.finding import Cause
@@ -39,11 +44,52 @@ from tests.checks.factories import (
 )
 
 DAY = timedelta(days=1)
+
+
+def odd(serial: int = 7, garbled: x509.ObjectIdentifier | None = None) -> Issued:
+    """Give a server's certificate with this serial number, or in which the extension of a kind is no DER."""
+    plain = AUTHORITY.server(HOST).certificate
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(plain.subject)
+        .issuer_name(plain.issuer)
+        .public_key(plain.public_key())
+        .serial_number(7)
+        .not_valid_before(plain.not_valid_before_utc)
+        .not_valid_after(plain.not_valid_after_utc)
+    )
+    if garbled is not None:
+        builder = builder.add_extension(x509.UnrecognizedExtension(garbled, b"junk"), critical=False)
+    for extension in plain.extensions:
+        if extension.oid != garbled:
+            builder = builder.add_extension(extension.value, extension.critical)
+    made = builder.sign(AUTHORITY.intermediate.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    made = made.replace(b"\x02\x01\x07", b"\x02\x01" + serial.to_bytes(1, signed=True), 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # the serial number is odd on purpose
+        certificate = x509.load_der_x509_certificate(made)
+    return Issued(certificate, AUTHORITY.intermediate.key, (AUTHORITY.intermediate.certificate,))
+
+
+GARBLED = odd(garbled=ExtensionOID.AUTHORITY_INFORMATION_ACCESS)
+GARBLED_NAMES = odd(garbled=ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+GARBLED_PURPOSE = odd(garbled=ExtensionOID.EXTENDED_KEY_USAGE)
+EXPIRED_AUTHORITY = issue(
+    "old intermediate", issuer=AUTHORITY.root, authority=True, begins=-90 * DAY, lifetime=60 * DAY, at=NOW
+)
+UNDER_EXPIRED = issue(HOST, HOST, issuer=EXPIRED_AUTHORITY, above=(EXPIRED_AUTHORITY.certificate,), at=NOW)
 STRANGER = Authority("stranger", at=NOW)
 OTHER = AUTHORITY.server("other.test")
 SECOND = AUTHORITY.server(HOST)
 SELF_SIGNED = issue(HOST, HOST, at=NOW)
 STRANGE = STRANGER.server(HOST)
+STRANGE_WHOLE = (*STRANGE.chain, STRANGER.root.der)
+LACKING = (
+    ((CERTIFICATE.der, CERTIFICATE.der), "CN=tests intermediate"),
+    ((CERTIFICATE.der, STRANGER.intermediate.der), "CN=tests intermediate"),
+    ((CERTIFICATE.der, b"junk"), "CN=tests intermediate"),
+    (CERTIFICATE.chain, "CN=tests root"),
+)
 WEAK_RSA = rsa.generate_private_key(65537, 1024)
 GOOD_RSA = rsa.generate_private_key(65537, 2048)
 
@@ -77,8 +123,29 @@ def at(found: Session, address: str) -> Session:
     return msgspec.structs.replace(found, address=address)
 
 
+_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # AlgorithmIdentifier of ECDSA, RFC 5758 §3.2
+_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
+
+
+def sha1(issued: Issued) -> bytes:
+    """Give a certificate that says it is signed with SHA-1; the signature itself is nobody's."""
+    signed = issued.certificate.tbs_certificate_bytes
+    content = signed[3 if signed[1] == 0x81 else 4 :]
+    return _sequence(_sequence(content.replace(_SHA256, _SHA1)) + _SHA1 + b"\x03\x02\x00\x00")
+
+
+def _sequence(content: bytes) -> bytes:
+    return (
+        b"\x30\x82" + len(content).to_bytes(2) + content
+        if len(content) > 255
+        else b"\x30\x81" + bytes([len(content)]) + content
+    )
+
+
+WEAK = sha1(CERTIFICATE)
 ANONYMOUS = session(587, tls=msgspec.structs.replace(tls(), chain=(), trust=None))
 ANYWHERE = (
+    "certificate-readable",
     "certificate-expired",
     "certificate-not-yet-valid",
     "certificate-expires-soon",
@@ -92,6 +159,9 @@ ANYWHERE = (
 BY_ROLE = ("name", "self-signed", "chain-complete", "trusted")
 ON_PORTS = [f"certificate-{check}" for check in BY_ROLE]
 ON_RELAYS = [f"relay-certificate-{check}" for check in BY_ROLE]
+
+
+OF_A_READABLE = [*ANYWHERE[1:], *ON_PORTS, "certificate-without-sni"]
 
 
 def by_role(check: str, port: int) -> str:
@@ -118,8 +188,17 @@ CASES: list[Case] = [
     ),
     *(undecided(check, silent(25), Cause.NO_ANSWER) for check in ON_RELAYS),
     *(aside(check, refused(25)) for check in ON_RELAYS),
-    *(fails(check, unreadable(), None, "cannot be read") for check in (*ANYWHERE, *ON_PORTS)),
-    *(fails(check, unreadable(25), None, "cannot be read") for check in ON_RELAYS),
+    fails("certificate-readable", unreadable(), None, "the certificate cannot be read"),
+    fails("certificate-readable", serving(GARBLED), f"CN={HOST}", "cannot be read: authority information access"),
+    fails("certificate-readable", serving(odd(serial=0)), f"CN={HOST}", "the serial number is 0, not positive"),
+    fails("certificate-readable", serving(odd(serial=-1)), f"CN={HOST}", "the serial number is -1, not positive"),
+    passes("certificate-readable", serving(odd(serial=1))),
+    *(aside(check, unreadable(), "cannot be read") for check in OF_A_READABLE),
+    *(aside(check, unreadable(25), "cannot be read") for check in ON_RELAYS),
+    *(passes(check, serving(GARBLED)) for check in OF_A_READABLE),
+    *(passes(check, serving(GARBLED, 25)) for check in ON_RELAYS),
+    *(aside(check, serving(GARBLED_NAMES), "can") for check in ("certificate-name", "certificate-san")),
+    aside("certificate-purpose", serving(GARBLED_PURPOSE), "cannot be read"),
     fails("certificate-expired", lasting(-90 * DAY, 60 * DAY), f"CN={HOST}", "expired on 2026-01-30, 30 days ago"),
     passes("certificate-expired", lasting(-90 * DAY, 90 * DAY)),
     fails("certificate-not-yet-valid", lasting(DAY, 90 * DAY), f"CN={HOST}", "only from 2026-03-02 12:00 UTC"),
@@ -149,10 +228,43 @@ CASES: list[Case] = [
             by_role("chain-complete", port),
             serving(CERTIFICATE, port, distrust(20), (CERTIFICATE.der,)),
             None,
-            "missing",
+            "the certificate of its issuer CN=tests intermediate is not sent",
         )
         for port in (25, 587)
     ),
+    *(
+        expected
+        for port in (25, 587)
+        for code in (2, 20, 21)
+        for chain, missing in LACKING
+        for expected in (
+            fails(by_role("chain-complete", port), serving(CERTIFICATE, port, distrust(code), chain), missing),
+            aside(by_role("trusted", port), serving(CERTIFICATE, port, distrust(code), chain), "incomplete"),
+        )
+    ),
+    *(
+        expected
+        for port in (25, 587)
+        for expected in (
+            passes(by_role("chain-complete", port), serving(STRANGE, port, distrust(19, 2), STRANGE_WHOLE)),
+            passes(
+                by_role("chain-complete", port),
+                serving(STRANGE, port, distrust(20, 2), STRANGE_WHOLE[::2] + STRANGE_WHOLE[1:2]),
+            ),
+            fails(by_role("trusted", port), serving(STRANGE, port, distrust(19, 2), STRANGE_WHOLE), "CN=stranger root"),
+            fails(by_role("trusted", port), serving(STRANGE, port, distrust(20, 2), STRANGE_WHOLE), "CN=stranger root"),
+        )
+    ),
+    passes("certificate-chain-complete", serving(CERTIFICATE, trust=distrust(10))),
+    *(
+        fails(by_role("trusted", port), serving(UNDER_EXPIRED, port, distrust(code, depth)), culprit, culprit)
+        for port in (25, 587)
+        for code in (9, 10)
+        for depth, culprit in ((1, "CN=old intermediate"), (2, "CN=tests root"))
+    ),
+    passes("certificate-expired", serving(UNDER_EXPIRED, trust=distrust(10, 1))),
+    fails("certificate-trusted", serving(CERTIFICATE, trust=distrust(24, 1)), "CN=tests intermediate", "error 24"),
+    fails("certificate-trusted", serving(CERTIFICATE, trust=distrust(26)), f"CN={HOST}", "error 26"),
     aside("certificate-chain-complete", serving(SELF_SIGNED, trust=distrust(18)), "no chain"),
     aside("certificate-chain-complete", serving(SELF_SIGNED, trust=None)),
     fails(
@@ -165,10 +277,16 @@ CASES: list[Case] = [
     fails("certificate-chain-order", half_readable(587), None, "cannot be read"),
     passes("certificate-chain-order", serving(CERTIFICATE, chain=(*CERTIFICATE.chain, AUTHORITY.root.der)), "3 certi"),
     *(
-        fails(by_role("trusted", port), serving(STRANGE, port, distrust(20, 1)), "CN=stranger root", "chain ends at")
+        fails(
+            by_role("trusted", port),
+            serving(STRANGE, port, distrust(19, 2), STRANGE_WHOLE),
+            "CN=stranger root",
+            "chain ends at",
+        )
         for port in (25, 587)
     ),
-    *(fails(by_role("trusted", port), half_readable(port), None, "cannot be read") for port in (25, 587)),
+    *(aside(by_role("trusted", port), half_readable(port), "incomplete") for port in (25, 587)),
+    *(fails(by_role("chain-complete", port), half_readable(port), "CN=tests intermediate") for port in (25, 587)),
     aside("certificate-trusted", serving(SELF_SIGNED, trust=distrust(18)), "another check"),
     aside("certificate-trusted", serving(CERTIFICATE, trust=distrust(10)), "another check"),
     aside("certificate-trusted", serving(CERTIFICATE, trust=distrust(20), chain=(CERTIFICATE.der,)), "incomplete"),
@@ -176,7 +294,15 @@ CASES: list[Case] = [
     fails("certificate-key", serving(AUTHORITY.server(HOST, key=WEAK_RSA)), "RSA 1024", "2048 is the least"),
     fails("certificate-key", serving(AUTHORITY.server(HOST, key=ec.generate_private_key(ec.SECP192R1()))), "EC 192"),
     passes("certificate-key", serving(AUTHORITY.server(HOST, key=GOOD_RSA)), "RSA 2048"),
-    fails("certificate-signature", half_readable(587), None, "cannot be read"),
+    fails("certificate-signature", serving(CERTIFICATE, chain=(WEAK, *CERTIFICATE.chain[1:])), None, "with sha1"),
+    fails(
+        "certificate-signature",
+        serving(CERTIFICATE, chain=(CERTIFICATE.der, sha1(AUTHORITY.intermediate))),
+        None,
+        "CN=tests intermediate is signed with sha1",
+    ),
+    passes("certificate-signature", serving(CERTIFICATE, chain=(*CERTIFICATE.chain, sha1(AUTHORITY.root)))),
+    aside("certificate-signature", half_readable(587), "cannot be read"),
     fails(
         "certificate-purpose",
         serving(AUTHORITY.server(HOST, purposes=(ExtendedKeyUsageOID.CLIENT_AUTH,))),
@@ -189,6 +315,7 @@ CASES: list[Case] = [
     passes("certificate-purpose", serving(AUTHORITY.server(HOST, purposes=None))),
     passes("certificate-without-sni", session(587), "the same"),
     passes("certificate-without-sni", nameless(SECOND)),
+    fails("certificate-without-sni", session(587, nameless=tls(b"junk", server_name=None)), None, "cannot be read"),
     fails("certificate-without-sni", nameless(OTHER), "CN=other.test"),
     fails("certificate-without-sni", nameless(None, Kind.TLS_ALERT), None, "the handshake fails"),
     fails("certificate-without-sni", session(587, nameless=ANONYMOUS.tls), None, "no certificate"),
@@ -209,41 +336,4 @@ CASES: list[Case] = [
 
 @pytest.mark.parametrize("case", CASES, ids=names(CASES))
 def test_a_case_holds(case: Case) -> None:
-    case.hold()
-
-
-_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # AlgorithmIdentifier of ECDSA, RFC 5758 §3.2
-_SHA1 = bytes.fromhex("300906072a8648ce3d0401")
-
-
-def sha1(issued: Issued) -> bytes:
-    """Give a certificate that says it is signed with SHA-1; the signature itself is nobody's."""
-    signed = issued.certificate.tbs_certificate_bytes
-    content = signed[3 if signed[1] == 0x81 else 4 :]
-    return _sequence(_sequence(content.replace(_SHA256, _SHA1)) + _SHA1 + b"\x03\x02\x00\x00")
-
-
-def _sequence(content: bytes) -> bytes:
-    return (
-        b"\x30\x82" + len(content).to_bytes(2) + content
-        if len(content) > 255
-        else b"\x30\x81" + bytes([len(content)]) + content
-    )
-
-
-WEAK = sha1(CERTIFICATE)
-WEAK_CASES = [
-    fails("certificate-signature", serving(CERTIFICATE, chain=(WEAK, *CERTIFICATE.chain[1:])), None, "with sha1"),
-    fails(
-        "certificate-signature",
-        serving(CERTIFICATE, chain=(CERTIFICATE.der, sha1(AUTHORITY.intermediate))),
-        None,
-        "CN=tests intermediate is signed with sha1",
-    ),
-    passes("certificate-signature", serving(CERTIFICATE, chain=(*CERTIFICATE.chain, sha1(AUTHORITY.root)))),
-]
-
-
-@pytest.mark.parametrize("case", WEAK_CASES, ids=names(WEAK_CASES))
-def test_a_signature_is_looked_at_wherever_it_counts(case: Case) -> None:
     case.hold()

@@ -75,6 +75,8 @@ def problem(authority: Authority, certificate: Certificate) -> int:
         (Certificate(names=("*.lab.test",)), 62),
         (Certificate(lists_names=False), 62),
         (Certificate(issuer=Issuer.ITSELF), 18),
+        (Certificate(issuer=Issuer.EXPIRED), 10),
+        (Certificate(garbled=True), 0),
         (Certificate(issuer=Issuer.STRANGER), 19),
         (Certificate(issuer=Issuer.STRANGER, chain=Chain.MISSING), 20),
         (Certificate(chain=Chain.MISSING), 20),

@@ -75,9 +75,51 @@ def _no_time(tree: Any) -> None:
     tree["collected_at"] = "yesterday"
 
 
+def _no_time_zone(tree: Any) -> None:
+    tree["collected_at"] = "2026-03-01T12:00:00"
+
+
+def _no_network(tree: Any) -> None:
+    tree["settings"]["internal_networks"] = ["192.0.2.0/24", "192.0.2.1/24"]
+
+
+def _no_target(tree: Any) -> None:
+    tree["targets"][1]["asked"] = "a..test"
+
+
+def _session(tree: Any) -> Any:
+    return tree["targets"][0]["hosts"][0]["addresses"][0]["sessions"][1]
+
+
+def _no_service(tree: Any) -> None:
+    _session(tree)["service"] = "gopher"
+
+
+def _no_address(tree: Any) -> None:
+    tree["targets"][0]["hosts"][0]["addresses"][0]["address"] = "here"
+
+
+def _no_session_address(tree: Any) -> None:
+    _session(tree)["address"] = ""
+
+
+def _empty_greeting(tree: Any) -> None:
+    _session(tree)["greeting"]["lines"] = []
+
+
+_SESSION = r"\$\.targets\[0\]\.hosts\[0\]\.addresses\[0\]\.sessions\[1\]"
+
+
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
+        (_no_time_zone, r"timezone component - at `\$.collected_at`"),
+        (_no_network, r"'192.0.2.1/24' is no network - at `\$\.settings\.internal_networks\[1\]`"),
+        (_no_target, r"'a..test' is no domain name.* - at `\$\.targets\[1\]\.asked`"),
+        (_no_service, rf"'gopher' is no service - at `{_SESSION}\.service`"),
+        (_no_address, r"'here' is no address - at `\$\.targets\[0\]\.hosts\[0\]\.addresses\[0\]\.address`"),
+        (_no_session_address, rf"'' is no address - at `{_SESSION}\.address`"),
+        (_empty_greeting, rf"at least one line - at `{_SESSION}\.greeting\.lines`"),
         (_drop_port, r"missing required field `port` - at `\$.targets\[.+\].hosts\[.+\].addresses\[.+\].sessions"),
         (_add_field, r"unknown field `colour` - at `\$.targets\[.+\]`"),
         (_port_as_text, r"Expected `int`, got `str` - at `\$.targets\[.+\].*\.port`"),

@@ -11,12 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, ExtensionOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mailprobe.model.errors import RecordError
-from mailprobe.records.certificate import Certificate, names_host, read
+from mailprobe.model.evidence import Tls, Trust
+from mailprobe.records.certificate import Certificate, missing_issuer, names_host, path, read
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 END = BEGIN + timedelta(days=90)
@@ -59,7 +60,9 @@ def for_names(*names: str) -> Certificate:
         ("MX.A.Test", "mx.a.test", True),
         ("mx.a.test", "MX.A.TEST", True),
         ("mx.a.test", "mx.a.test.", True),
-        ("mx.a.test.", "mx.a.test", True),
+        ("mx.a.test.", "mx.a.test", False),
+        ("mx.a.test.", "mx.a.test.", False),
+        ("*.a.test.", "mx.a.test", False),
         ("mx.a.test", "a.test", False),
         ("mx.a.test", "b.mx.a.test", False),
         ("*.a.test", "mx.a.test", True),
@@ -164,6 +167,7 @@ def test_keys_have_names_and_lengths(key: PrivateKey, name: str, bits: int, dige
 
 _EC_KEY = bytes.fromhex("06072a8648ce3d0201")  # id-ecPublicKey
 _ECDSA_SHA256 = bytes.fromhex("06082a8648ce3d040302")
+_COMMON_NAME, _COUNTRY = b"\x06\x03\x55\x04\x03\x0c", b"\x06\x03\x55\x04\x06\x0c"  # with the tag of UTF8String
 _P256 = bytes.fromhex("06082a8648ce3d030107")
 
 
@@ -197,11 +201,102 @@ def test_a_serial_number_that_is_none_is_read_without_a_word() -> None:
     assert read(der().replace(b"\x02\x01\x07", b"\x02\x01\x00", 1)).serial == 0
 
 
+def test_a_country_written_out_is_read_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    certificate = read(der(common_name="mx.a.test").replace(_COMMON_NAME, _COUNTRY))
+    assert certificate.subject == "C=mx.a.test"
+    assert not recwarn.list
+
+
 WHOLE = der(
     x509.SubjectAlternativeName([x509.DNSName("mx.a.test"), x509.IPAddress(ipaddress.ip_address("192.0.2.1"))]),
     x509.BasicConstraints(ca=False, path_length=None),
     x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
 )
+
+
+GARBLED_ACCESS = x509.UnrecognizedExtension(ExtensionOID.AUTHORITY_INFORMATION_ACCESS, b"junk")
+GARBLED_NAMES = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x03\x82\x01\xff")
+
+
+def test_an_extension_that_cannot_be_read_leaves_the_others_readable() -> None:
+    certificate = read(
+        der(
+            GARBLED_ACCESS,
+            x509.SubjectAlternativeName([x509.DNSName("mx.a.test")]),
+            x509.BasicConstraints(ca=True, path_length=None),
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]),
+        )
+    )
+    assert certificate.unreadable == ("authority information access",)
+    assert (certificate.names, certificate.is_ca, certificate.for_servers) == (("mx.a.test",), True, False)
+    assert certificate.issuer_urls == ()
+
+
+def test_alternative_names_that_cannot_be_read_are_there_all_the_same() -> None:
+    certificate = read(der(GARBLED_NAMES, GARBLED_ACCESS))
+    assert certificate.unreadable == ("subject alternative name", "authority information access")
+    assert (certificate.has_san, certificate.names) == (True, ())
+
+
+def test_an_extension_that_stands_there_twice_is_not_read() -> None:
+    first, second = x509.ObjectIdentifier("2.5.29.17"), x509.ObjectIdentifier("2.5.29.37")
+    names = x509.SubjectAlternativeName([x509.DNSName("mx.a.test")])
+    made = der(names, x509.UnrecognizedExtension(second, names.public_bytes()))
+    octets = {oid: bytes((0x06, 3, 0x55, 0x1D, int(oid.dotted_string.rpartition(".")[2]))) for oid in (first, second)}
+    certificate = read(made.replace(octets[second], octets[first]))
+    assert certificate.unreadable == ("subject alternative name",)
+    assert certificate.names == ()
+
+
+def test_an_unknown_extension_is_no_fault() -> None:
+    kind = x509.ObjectIdentifier("1.3.6.1.4.1.99999.200000.1")
+    assert read(der(x509.UnrecognizedExtension(kind, b"junk"))).unreadable == ()
+    assert read(der(x509.UnrecognizedExtension(kind, b"junk"), GARBLED_ACCESS)).unreadable == (
+        "authority information access",
+    )
+
+
+LEAF, MIDDLE, ROOT = (
+    der(issuer="middle"),
+    der(common_name="middle", issuer="root"),
+    der(common_name="root", issuer="root"),
+)
+FOREIGN = der(common_name="foreign", issuer="elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("chain", "length", "missing"),
+    [
+        ((LEAF,), 1, "CN=middle"),
+        ((LEAF, LEAF), 1, "CN=middle"),
+        ((LEAF, FOREIGN), 1, "CN=middle"),
+        ((LEAF, b"junk"), 1, "CN=middle"),
+        ((LEAF, MIDDLE), 2, "CN=root"),
+        ((LEAF, ROOT), 1, "CN=middle"),
+        ((LEAF, MIDDLE, ROOT), 3, None),
+        ((LEAF, ROOT, FOREIGN, MIDDLE), 3, None),
+        ((ROOT,), 1, None),
+        ((LEAF, der(common_name="middle", issuer="mx.a.test")), 2, None),
+    ],
+)
+def test_a_chain_is_followed_by_the_names_of_issuers(
+    chain: tuple[bytes, ...], length: int, missing: str | None
+) -> None:
+    assert len(path(chain)) == length
+    for code in (2, 20, 21):
+        assert missing_issuer(sent(chain, code)) == missing
+    for code in (0, 10, 18, 19):
+        assert missing_issuer(sent(chain, code)) is None
+
+
+def test_a_chain_without_a_readable_leaf_leads_nowhere() -> None:
+    with pytest.raises(RecordError):
+        path((b"junk", LEAF))
+
+
+def sent(chain: tuple[bytes, ...], code: int) -> Tls:
+    trust = Trust(trusted=code == 0, code=code, reason="", depth=0, store="system")
+    return Tls(version="TLSv1.3", cipher="", bits=256, server_name=None, chain=chain, trust=trust)
 
 
 @given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=4))

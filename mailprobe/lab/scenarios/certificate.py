@@ -140,6 +140,18 @@ CHAINS = (
         Certificate(chain=Chain.UNRELATED),
     ),
     _everywhere(
+        "certificate-intermediate-expired",
+        "certificate-trusted",
+        "the intermediate certificate expired yesterday",
+        Certificate(issuer=Issuer.EXPIRED),
+    ),
+    _relay(
+        "relay-certificate-intermediate-expired",
+        "relay-certificate-trusted",
+        "the exchanger's intermediate certificate expired yesterday",
+        Certificate(issuer=Issuer.EXPIRED),
+    ),
+    _everywhere(
         "certificate-untrusted-root",
         "certificate-trusted",
         "the certificate comes from an authority that nobody trusts",
@@ -154,6 +166,12 @@ CHAINS = (
 )
 
 STRENGTH = (
+    _everywhere(
+        "certificate-extension-garbled",
+        "certificate-readable",
+        "an extension of the certificate is no DER",
+        Certificate(garbled=True),
+    ),
     _everywhere(
         "certificate-rsa-1024",
         "certificate-key",
