@@ -48,9 +48,10 @@ def files_at_most(more: int) -> Iterator[None]:
     """Let this process open no more than so many files and sockets besides those it has."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, before[1]))
+    free = [os.dup(0) for _ in range(more + 1)]  # the limit is a number, and those in use have gaps between them
+    for number in free:
+        os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], before[1]))
     try:
         yield
     finally:
