@@ -23,6 +23,12 @@ _COMMANDS = {
 class _Commands(click.Group):
     """A group that knows its commands by name and imports only the one that is called."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let ``--lab`` stand before the command as well: it is about all of them."""
+        if len(args) > 1 and args[0] == "--lab":
+            args = [args[1], "--lab", *args[2:]]
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
         return list(_COMMANDS)
 

@@ -225,6 +225,10 @@ def test_nagios_gives_plugin_statuses() -> None:
         assert (done.returncode, done.stdout.split(" - ")[0]) == (status, f"MAILPROBE {word}")
 
 
+def test_lab_may_stand_before_the_command() -> None:
+    assert mailprobe("--lab", "check", "good.lab.test").returncode == 0
+
+
 def test_several_targets_are_each_told_of() -> None:
     done = mailprobe("check", "--lab", "good.lab.test", "certificate-expired.lab.test")
     assert done.returncode == 1
