@@ -149,6 +149,22 @@ def test_at_most_two_connections_to_one_port_are_open_at_a_time() -> None:
         asyncio.run(run(Network(Reach(route=server.route))))
 
 
+def test_waiting_for_a_place_ends_with_the_deadline() -> None:
+    """A zone may lead a thousand exchangers to one silent address; they do not get a limit each."""
+
+    async def run(network: Network) -> None:
+        streams = [await network.connect("192.0.2.1", 25, Deadline(LIMIT_S)) for _ in range(CONNECTIONS_PER_PORT)]
+        with pytest.raises(NetworkError, match="not asked") as caught:
+            await network.connect("192.0.2.1", 25, Deadline(0.05))
+        assert caught.value.kind is Kind.LOCAL
+        for stream in streams:
+            stream.close()
+        (await network.connect("192.0.2.1", 25, Deadline(LIMIT_S))).close()  # giving up took no place away
+
+    with Scripted(nothing) as server:
+        asyncio.run(run(Network(Reach(route=server.route))))
+
+
 def test_a_connection_that_fails_gives_its_place_back() -> None:
     async def run(network: Network) -> None:
         for _ in range(CONNECTIONS_PER_PORT + 1):
