@@ -7,25 +7,17 @@ from typing import Any
 
 import click
 
-from mailprobe.cli import meanwhile
-from mailprobe.cli.options import network_options, open_network, session_options
+from mailprobe.cli.asking import ask, asking_options, reaching_options, read_wishes
 from mailprobe.cli.verdicts import Wanted, check_wishes, deliver, judging_options
-from mailprobe.collect.targets import Depth, collect, parse_target
-from mailprobe.model.ports import parse_ports
+from mailprobe.collect.targets import Depth
 
 _AFTERWARDS = ("mailprobe.checks", "mailprobe.checks.judge", "mailprobe.output.findings")
 
 
 @click.command()
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@click.option("--ports", "listed", metavar="LIST", help="Ports to ask, such as 25,2525:smtp,4190. Default: the seven.")
-@click.option("--host", "as_host", is_flag=True, help="Take TARGET for a host: do not look for its MX.")
-@click.option(
-    "--thorough", is_flag=True, help="Ask STARTTLS ports, too, for TLS 1.0 and 1.1: one more connection each."
-)
+@asking_options
 @judging_options
-@network_options
-@session_options
+@reaching_options
 def check(
     targets: tuple[str, ...],
     listed: str | None,
@@ -48,9 +40,6 @@ def check(
     weight could not be decided.
     """
     wanted = Wanted(form, only, skip, fail_on, baseline, explain, undecided_ok, verbose)
-    chosen = parse_ports(listed) if listed is not None else None
-    wishes = [parse_target(target, chosen, follow_mx=not as_host) for target in dict.fromkeys(targets)]
+    wishes = read_wishes(targets, listed, follow_mx=not as_host)
     check_wishes(wanted)
-    with open_network(**network) as net:
-        evidence = meanwhile.ask(net, collect(net, wishes, Depth(thorough=thorough)), _AFTERWARDS)
-    return deliver(evidence, wanted)
+    return deliver(ask(wishes, Depth(thorough=thorough), network, _AFTERWARDS), wanted)

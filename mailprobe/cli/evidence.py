@@ -8,25 +8,20 @@ from typing import Any
 
 import click
 
-from mailprobe.cli.options import network_options, open_network, put, say, session_options
+from mailprobe.cli.asking import ask, asking_options, reaching_options, read_wishes
+from mailprobe.cli.options import put, say
 from mailprobe.cli.verdicts import Wanted, deliver, judging_options
+from mailprobe.collect.targets import Depth
 from mailprobe.model.errors import EvidenceError, UsageError
 from mailprobe.model.evidence_file import read_evidence, write_evidence
-from mailprobe.model.ports import parse_ports
 
 
 @click.command()
-@click.argument("targets", metavar="TARGET...", nargs=-1, required=True)
-@click.option("--ports", "listed", metavar="LIST", help="Ports to ask, such as 25,2525:smtp,4190. Default: the seven.")
-@click.option("--host", "as_host", is_flag=True, help="Take TARGET for a host: do not look for its MX.")
-@click.option(
-    "--thorough", is_flag=True, help="Ask STARTTLS ports, too, for TLS 1.0 and 1.1: one more connection each."
-)
+@asking_options
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write here instead of to stdout."
 )
-@network_options
-@session_options
+@reaching_options
 def collect(
     targets: tuple[str, ...], listed: str | None, as_host: bool, thorough: bool, output: Path | None, **network: Any
 ) -> int:
@@ -34,16 +29,8 @@ def collect(
 
     `mailprobe judge FILE` gives the same findings as `mailprobe check` would have, today or next year.
     """
-    import asyncio
-
-    from mailprobe.collect.targets import Depth, parse_target
-    from mailprobe.collect.targets import collect as gather
-
-    chosen = parse_ports(listed) if listed is not None else None
-    wishes = [parse_target(target, chosen, follow_mx=not as_host) for target in dict.fromkeys(targets)]
-    with open_network(**network) as net:
-        evidence = asyncio.run(gather(net, wishes, Depth(thorough=thorough)))
-    text = write_evidence(evidence)
+    wishes = read_wishes(targets, listed, follow_mx=not as_host)
+    text = write_evidence(ask(wishes, Depth(thorough=thorough), network))
     if output is None:
         put(text.decode("utf-8"))
         return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mailprobe.cli.options import format_option, network_options, open_network, put, style, width
+from mailprobe.cli.status import FAILED, UNDECIDED, worst
 from mailprobe.collect.lookups import Road, roads
 from mailprobe.model.errors import UsageError
 from mailprobe.model.evidence import Answer, Status, Target
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-FAILED, UNDECIDED = 1, 3
 _UNDECIDED = {Status.SERVFAIL, Status.REFUSED, Status.TIMEOUT, Status.FAILED}
 
 
@@ -46,7 +46,7 @@ def mx(domains: tuple[str, ...], kind: str, form: str, **network: Any) -> int:
             return _status_of_answers(answers)
         found = _run(net, lambda: roads(net, names))
     _show(found, form)
-    return max((_status(road) for road in found), key=lambda status: (status == FAILED, status))
+    return worst(_status(road) for road in found)
 
 
 def _name(text: str, kind: str) -> str:

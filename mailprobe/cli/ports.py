@@ -7,25 +7,23 @@ from typing import Any
 import click
 
 from mailprobe import __version__
-from mailprobe.cli import meanwhile
-from mailprobe.cli.options import format_option, network_options, open_network, put, say, session_options, style, width
+from mailprobe.cli.asking import ask, ports_option, reaching_options, read_wishes
+from mailprobe.cli.options import format_option, put, say, style, width
+from mailprobe.cli.status import FAILED, UNDECIDED, worst
 from mailprobe.cli.views import session_views
-from mailprobe.collect.targets import GLANCE, collect, parse_target
+from mailprobe.collect.targets import GLANCE
 from mailprobe.model.evidence import Evidence, Status, Target
-from mailprobe.model.ports import parse_ports
 from mailprobe.model.view import SessionView, reachability
 
-FAILED, UNDECIDED = 1, 3
 _AFTERWARDS = ("mailprobe.records.certificate", "mailprobe.output.ports", "tabulate")
 
 
 @click.command()
 @click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
-@click.option("--ports", "listed", metavar="LIST", help="Ports to ask, such as 25,2525:smtp,4190. Default: the seven.")
+@ports_option
 @format_option("table", "json", "jsonl", "prometheus")
 @click.option("-v", "--verbose", is_flag=True, help="Show the conversations word by word.")
-@network_options
-@session_options
+@reaching_options
 def ports(hosts: tuple[str, ...], listed: str | None, form: str, verbose: bool, **network: Any) -> int:
     """Show the mail ports of HOST: open or not, what they speak, TLS and certificate.
 
@@ -33,16 +31,14 @@ def ports(hosts: tuple[str, ...], listed: str | None, form: str, verbose: bool, 
     followed (`mailprobe check` does). Exit status: 0 a port is open on every host, 1 all refuse or the
     name does not exist, 3 it could not be decided.
     """
-    chosen = parse_ports(listed) if listed is not None else None
-    wishes = [parse_target(host, chosen, follow_mx=False) for host in dict.fromkeys(hosts)]
-    with open_network(**network) as net:
-        evidence = meanwhile.ask(net, collect(net, wishes, GLANCE), _AFTERWARDS if form == "table" else ())
+    wishes = read_wishes(hosts, listed, follow_mx=False)
+    evidence = ask(wishes, GLANCE, network, _AFTERWARDS if form == "table" else ())
     views = session_views(evidence)
     _show(evidence, views, form, verbose=verbose)
     for target in evidence.targets:
         if target.trouble is not None:
             say(f"mailprobe: {target.asked}: no address to ask; {target.trouble.detail}")
-    return max((_status(target, views) for target in evidence.targets), key=lambda status: (status == FAILED, status))
+    return worst(_status(target, views) for target in evidence.targets)
 
 
 def _show(evidence: Evidence, views: tuple[SessionView, ...], form: str, *, verbose: bool) -> None:

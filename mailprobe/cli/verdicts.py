@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from mailprobe.cli.options import format_option, put, say, style, width
+from mailprobe.cli.status import FAILED, UNDECIDED
 from mailprobe.cli.views import report
 from mailprobe.model.errors import UsageError
 from mailprobe.model.evidence import Evidence
@@ -19,7 +20,6 @@ from mailprobe.model.view import CheckCard, Report
 if TYPE_CHECKING:
     from mailprobe.checks.registry import Check
 
-FAILED, UNDECIDED = 1, 3
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-BACKLOG = 128
 _FILL = 4  # one more than Linux keeps for a backlog of 0, and some for systems that round up
 
 

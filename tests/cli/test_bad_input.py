@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import MAILPROBE, environment, mailprobe
+from tests.installed import COMMAND, environment, mailprobe
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_unreachable_resolver_leaves_it_undecided(command: str) -> None:
     ],
 )
 def test_broken_evidence_is_told_apart(text: str, said: str) -> None:
-    done = mailprobe("judge", "-", stdin=text)
+    done = mailprobe("judge", "-", given=text)
     assert done.returncode == 2
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -114,7 +114,7 @@ def test_broken_evidence_is_told_apart(text: str, said: str) -> None:
 def test_unknown_field_in_evidence_names_its_path(tmp_path: Path) -> None:
     evidence = json.loads(mailprobe("collect", "--lab", "mx-null.lab.test").stdout)
     evidence["targets"][0]["surprise"] = 1
-    done = mailprobe("judge", "-", stdin=json.dumps(evidence))
+    done = mailprobe("judge", "-", given=json.dumps(evidence))
     assert done.returncode == 2
     assert "surprise" in done.stderr
     assert "$.targets[0]" in done.stderr
@@ -127,7 +127,7 @@ def test_unwritable_output_loses_nothing_silently(tmp_path: Path) -> None:
 
 
 def test_lab_file_of_a_lab_that_is_gone_is_told(tmp_path: Path) -> None:
-    done = mailprobe("mx", "good.lab.test", variables={"MAILPROBE_LAB": str(tmp_path / "gone.json")})
+    done = mailprobe("mx", "good.lab.test", env={"MAILPROBE_LAB": str(tmp_path / "gone.json")})
     assert done.returncode == 2
     assert "is the lab running?" in done.stderr
 
@@ -141,7 +141,7 @@ def test_unreadable_baseline_is_told(tmp_path: Path) -> None:
 
 def test_closed_stdout_ends_in_one_line() -> None:
     with subprocess.Popen(
-        [MAILPROBE, "lab", "list"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [COMMAND, "lab", "list"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -154,14 +154,14 @@ def test_closed_stdout_ends_in_one_line() -> None:
 def test_full_disk_ends_in_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [MAILPROBE, "lab", "list"], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [COMMAND, "lab", "list"], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 141
     assert done.stderr == "mailprobe: stdout could not be written to the end: No space left on device\n"
 
 
 def test_stdout_that_was_never_open_is_told() -> None:
-    script = f'exec "{MAILPROBE}" lab list >&-'
+    script = f'exec "{COMMAND}" lab list >&-'
     done = subprocess.run(["/bin/sh", "-c", script], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 141
     assert done.stderr == "mailprobe: stdout is closed: there is nowhere to write to\n"
@@ -179,7 +179,7 @@ def test_lab_up_overwrites_nothing(tmp_path: Path) -> None:
 def test_lab_up_ends_on_interrupt_and_removes_its_file(tmp_path: Path) -> None:
     file = tmp_path / "lab.json"
     with subprocess.Popen(
-        [MAILPROBE, "lab", "up", "--offset", "21000", "--file", str(file)],
+        [COMMAND, "lab", "up", "--offset", "21000", "--file", str(file)],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -188,7 +188,7 @@ def test_lab_up_ends_on_interrupt_and_removes_its_file(tmp_path: Path) -> None:
         assert process.stderr is not None
         first = process.stderr.readline()  # comes when everything listens
         assert "MAILPROBE_LAB" in first
-        asked = mailprobe("mx", "pens.ac.id", variables={"MAILPROBE_LAB": str(file)})
+        asked = mailprobe("mx", "pens.ac.id", env={"MAILPROBE_LAB": str(file)})
         assert asked.returncode == 0
         assert "pmg2.pens.ac.id" in asked.stdout
         process.send_signal(signal.SIGINT)
@@ -204,7 +204,7 @@ def test_interrupted_check_exits_with_130() -> None:
     with (
         listener,
         subprocess.Popen(
-            [MAILPROBE, "check", f"127.0.0.1:{listener.getsockname()[1]}"],
+            [COMMAND, "check", f"127.0.0.1:{listener.getsockname()[1]}"],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

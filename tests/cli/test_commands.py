@@ -15,7 +15,7 @@ import pytest
 
 from mailprobe.checks import CHECKS
 from mailprobe.lab.world import SCENARIOS
-from tests.cli.command import MAILPROBE, environment, mailprobe
+from tests.installed import COMMAND, environment, mailprobe
 
 
 def test_mx_lists_exchangers_by_preference_with_addresses() -> None:
@@ -90,7 +90,7 @@ def test_ports_names_what_speaks_on_a_port_of_no_known_service() -> None:
     found = json.loads(mailprobe("lab", "run", "--", "sh", "-c", 'cat "$MAILPROBE_LAB"').stdout)["ports"]
     assert "127.53.1.1:25" in found
     done = mailprobe(
-        "lab", "run", "--", MAILPROBE, "ports", "--format", "json", "--ports", "143:unknown", "good.lab.test"
+        "lab", "run", "--", COMMAND, "ports", "--format", "json", "--ports", "143:unknown", "good.lab.test"
     )
     (row,) = json.loads(done.stdout)
     assert (row["speaks"], row["security"]) == ("imap", "STARTTLS")
@@ -196,11 +196,11 @@ def test_collect_then_judge_equals_check() -> None:
     evidence = mailprobe("collect", "--lab", "certificate-expired.lab.test")
     assert evidence.returncode == 0
     for form in ("table", "json", "junit", "nagios", "prometheus", "github"):
-        judged = [mailprobe("judge", "--format", form, "-", stdin=evidence.stdout) for _ in range(2)]
+        judged = [mailprobe("judge", "--format", form, "-", given=evidence.stdout) for _ in range(2)]
         assert judged[0].stdout == judged[1].stdout
         assert judged[0].returncode == judged[1].returncode != 0
     checked = mailprobe("check", "--lab", "--format", "json", "certificate-expired.lab.test")
-    judged_json = mailprobe("judge", "--format", "json", "-", stdin=evidence.stdout)
+    judged_json = mailprobe("judge", "--format", "json", "-", given=evidence.stdout)
     assert verdicts(checked.stdout) == verdicts(judged_json.stdout)
 
 
@@ -253,7 +253,7 @@ def test_lab_list_as_json_has_what_programs_need() -> None:
 
 def test_lab_run_gives_the_status_of_the_command() -> None:
     assert mailprobe("lab", "run", "--", "sh", "-c", "exit 7").returncode == 7
-    done = mailprobe("lab", "run", "--", MAILPROBE, "check", "good.lab.test")
+    done = mailprobe("lab", "run", "--", COMMAND, "check", "good.lab.test")
     assert done.returncode == 0
 
 
@@ -269,7 +269,7 @@ def on_terminal(*arguments: str, **variables: str) -> str:
     """Run on a terminal of its own and give what it shows."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
-        [MAILPROBE, *arguments], env=environment({"TERM": "xterm", **variables}), stdout=follower, stderr=follower
+        [COMMAND, *arguments], env=environment({"TERM": "xterm", **variables}), stdout=follower, stderr=follower
     ) as process:
         os.close(follower)
         shown = b""

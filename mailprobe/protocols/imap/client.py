@@ -19,7 +19,6 @@ _RESPONSE_CODE = re.compile(r"\S+ (?:OK|NO|BAD|BYE|PREAUTH) \[([A-Z0-9-]+)([^\]]
 _BYE = re.compile(r"\* BYE(?: |$)", re.IGNORECASE)
 
 QUIRK_CONTINUATION = "continuation-unasked"
-QUIRK_JUNK = "junk-line"
 
 
 class ImapClient(Client):
