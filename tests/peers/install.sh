@@ -5,7 +5,8 @@
 set -euo pipefail
 
 packages=(postfix dovecot-core dovecot-imapd dovecot-pop3d dovecot-lmtpd nsd unbound bind9-dnsutils
-          swaks curl openssl nmap monitoring-plugins-basic)
+          swaks libnet-ssleay-perl libauthen-sasl-perl libdigest-hmac-perl curl openssl nmap
+          monitoring-plugins-basic mutt)
 policy=/usr/sbin/policy-rc.d
 guard=""
 
