@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from mailprobe.protocols.mailstore import Envelope, Letter, MailboxFullError
+import msgspec
+
+from mailprobe.protocols.mailstore import Envelope, Letter, MailboxBusyError, MailboxFullError, Verdict
 
 USERS = {"alice": "secret", "bob": "secret"}
 ALIASES = {"postmaster": "alice", "abuse": "alice"}  # RFC 5321 §4.5.1, RFC 2142
@@ -15,6 +17,8 @@ MAILBOX_LETTERS = 1000
 MAILBOX_OCTETS = 32 << 20
 MAILBOXES_PER_USER = 100
 RELAYED_KEPT = 20
+SPECIAL_USES = {name: f"\\{name}" for name in ("Archive", "Drafts", "Junk", "Sent", "Trash")}  # RFC 6154 §2
+NO_SUCH_USER = Verdict(550, "5.1.1", "No such user here")
 
 
 class MemoryMailbox:
@@ -23,10 +27,15 @@ class MemoryMailbox:
     def __init__(self, uid_validity: int, clock: Callable[[], datetime], changed: Callable[[], None]) -> None:
         self.uid_validity = uid_validity
         self.uid_next = 1
+        self.changes = 0
         self._clock = clock
-        self._changed = changed
+        self._tell = changed
         self._letters: dict[int, Letter] = {}
         self._octets = 0
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self._tell()
 
     def uids(self) -> tuple[int, ...]:
         """Give the uids of all letters, ascending."""
@@ -52,23 +61,27 @@ class MemoryMailbox:
         self.uid_next += 1
         self._octets += len(data)
         when = received or self._clock()
-        self._letters[uid] = Letter(uid=uid, data=data, flags=frozenset(flags), received=when)
+        self._letters[uid] = Letter(uid=uid, size=len(data), flags=frozenset(flags), received=when, read=lambda: data)
         self._changed()
         return uid
 
     def set_flags(self, uid: int, flags: Collection[str]) -> None:
         """Replace the flags of a letter, if it is still there."""
         letter = self._letters.get(uid)
-        if letter is not None:
-            self._letters[uid] = Letter(uid=uid, data=letter.data, flags=frozenset(flags), received=letter.received)
+        if letter is not None and letter.flags != frozenset(flags):
+            self._letters[uid] = msgspec.structs.replace(letter, flags=frozenset(flags))
+            self._changed()
 
     def remove(self, uids: Collection[int]) -> None:
         """Delete letters; uids that are gone do not matter."""
         for uid in uids:
             letter = self._letters.pop(uid, None)
             if letter is not None:
-                self._octets -= len(letter.data)
+                self._octets -= letter.size
         self._changed()
+
+    def taken(self, uid: int, protocol: str) -> None:
+        """Take no notice: nobody asks this store who has read what."""
 
 
 class Maildrop:
@@ -87,6 +100,7 @@ class Maildrop:
         self._validity = 0
         self._mailboxes = {user: {"INBOX": self._new_mailbox()} for user in self._users}
         self._subscriptions = {user: {"INBOX"} for user in self._users}
+        self._locked: set[str] = set()
         self.relayed: deque[tuple[Envelope, bytes]] = deque(maxlen=RELAYED_KEPT)
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -103,9 +117,13 @@ class Maildrop:
         """Give a user's password, or None when there is no such user."""
         return self._users.get(user)
 
-    def accepts(self, address: str) -> bool:
-        """Tell whether mail for the local part of *address* has a mailbox here."""
-        return self._user_of(address) is not None
+    def refuse_sender(self, _envelope: Envelope) -> Verdict | None:
+        """Refuse nobody."""
+        return None
+
+    def refuse_recipient(self, _envelope: Envelope, recipient: str) -> Verdict | None:
+        """Refuse who is no user; the local part alone counts."""
+        return None if self._user_of(recipient) is not None else NO_SUCH_USER
 
     def deliver(self, envelope: Envelope, data: bytes) -> None:
         """Put a message with its trace lines (RFC 5321 §4.4) into the mailboxes of all recipients.
@@ -126,6 +144,21 @@ class Maildrop:
     def mailbox(self, user: str, name: str) -> MemoryMailbox | None:
         """Give a user's mailbox; ``INBOX`` in any case is always there."""
         return self._mailboxes[user].get(_canonical(name)) if user in self._mailboxes else None
+
+    def lock(self, user: str) -> Callable[[], None]:
+        """Give a POP3 session the user's INBOX for itself, and what gives it back.
+
+        Raises:
+            MailboxBusyError: another POP3 session has it.
+        """
+        if user in self._locked:
+            raise MailboxBusyError("another POP3 session has the mailbox")
+        self._locked.add(user)
+        return lambda: self._locked.discard(user)
+
+    def attributes(self, _user: str, name: str) -> tuple[str, ...]:
+        """Give the special use of a mailbox that bears the name of one."""
+        return (SPECIAL_USES[name],) if name in SPECIAL_USES else ()
 
     def names(self, user: str) -> tuple[str, ...]:
         """Give the names of a user's mailboxes."""
@@ -152,11 +185,16 @@ class Maildrop:
         return self._mailboxes[user].pop(name, None) is not None
 
     def rename(self, user: str, name: str, to: str) -> bool:
-        """Rename a mailbox; False when it is INBOX, not there, or the new name is taken."""
+        """Rename a mailbox and those below it; False when it is INBOX, not there, or a new name is taken."""
         boxes = self._mailboxes[user]
-        if "INBOX" in (_canonical(name), _canonical(to)) or name not in boxes or to in boxes:
+        pairs = {each: to + each.removeprefix(name) for each in boxes if each == name or each.startswith(f"{name}/")}
+        if (
+            "INBOX" in (_canonical(name), _canonical(to))
+            or name not in pairs
+            or not boxes.keys().isdisjoint(pairs.values())
+        ):
             return False
-        boxes[to] = boxes.pop(name)
+        self._mailboxes[user] = {pairs.get(each, each): box for each, box in boxes.items()}
         return True
 
     def subscriptions(self, user: str) -> set[str]:

@@ -137,6 +137,7 @@ def groups(happened: Iterable[events.Event]) -> list[tuple[str, list[Action]]]:
             continue
         if not found:
             found.append(("", []))
+        assert not isinstance(event, events.Accept), "no rule rewrites what becomes of a message"
         found[-1][1].append(StartTls() if isinstance(event, events.StartTls) else Close())
     return found
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from mailprobe.protocols.sasl import ChannelBinding
 
 READ_SIZE = 65536
 
@@ -19,6 +23,29 @@ class TlsPipe:
     def ends_with_client(self) -> bool:
         """True when the client's part ends the handshake, and what the server still sends answers nothing."""
         return self._object.version() == "TLSv1.3"
+
+    @property
+    def version(self) -> str:
+        """The version that was agreed on, such as ``TLSv1.3``; empty before the handshake is finished."""
+        return self._object.version() or ""
+
+    @property
+    def identity(self) -> str | None:
+        """The common name in the client's certificate, None without one that is trusted."""
+        certificate: Mapping[str, Any] = self._object.getpeercert() or {}
+        names = (value for entry in certificate.get("subject", ()) for key, value in entry if key == "commonName")
+        return next(names, None)
+
+    def bindings(self, certificate: bytes | None) -> tuple[ChannelBinding, ...]:
+        """Give what both ends know of this connection; *certificate* is the server's own, as DER.
+
+        ``tls-unique`` says nothing reliable in TLS 1.3 (RFC 8446 §C.5), and Python has no ``tls-exporter``.
+        """
+        found = [] if certificate is None else [ChannelBinding("tls-server-end-point", end_point(certificate))]
+        unique = None if self.ends_with_client else self._object.get_channel_binding("tls-unique")
+        if unique:
+            found.append(ChannelBinding("tls-unique", unique))
+        return tuple(found)
 
     def feed(self, data: bytes) -> None:
         """Take octets from the wire."""
@@ -65,3 +92,15 @@ class TlsPipe:
         """Make a close_notify."""
         with contextlib.suppress(ssl.SSLError):  # it would like the client's, too
             self._object.unwrap()
+
+
+def end_point(certificate: bytes) -> bytes:
+    """Give the channel binding ``tls-server-end-point`` of a certificate in DER (RFC 5929 §4.1)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    named = x509.load_der_x509_certificate(certificate).signature_hash_algorithm
+    weak = named is None or isinstance(named, hashes.MD5 | hashes.SHA1)
+    digest = hashes.Hash(hashes.SHA256() if weak or named is None else named)
+    digest.update(certificate)
+    return digest.finalize()

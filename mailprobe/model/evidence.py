@@ -33,6 +33,16 @@ class Stage(StrEnum):
     HANDSHAKE = "handshake"
     CAPABILITIES_TLS = "capabilities-tls"
     PROBE = "probe"
+    LOGIN = "login"
+    CAPABILITIES_LOGIN = "capabilities-login"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"  # DATA, or the first BDAT
+    MESSAGE = "message"  # the letter's octets up to the reply to their end
+    LIST = "list"
+    FETCH = "fetch"
+    DELETE = "delete"
+    WAIT = "wait"  # for a letter to arrive
     QUIT = "quit"
 
 

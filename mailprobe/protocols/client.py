@@ -8,6 +8,9 @@ from mailprobe.protocols.lines import LineBuffer
 
 REPLY_LINES_LIMIT = 1_000
 REPLY_OCTETS_LIMIT = 262_144
+LINES_SHOWN = 12  # of a letter
+LINE_SHOWN = 200
+OCTETS_SHOWN = LINES_SHOWN * LINE_SHOWN
 
 
 class Client:
@@ -22,6 +25,8 @@ class Client:
         self._lines: list[str] = []
         self._quirks: dict[str, None] = {}
         self._octets = 0
+        self._lines_limit = REPLY_LINES_LIMIT  # of one reply; replies that are lists get more
+        self._octets_limit = REPLY_OCTETS_LIMIT
         self.secure = False
 
     def receive(self, data: bytes) -> None:
@@ -64,7 +69,7 @@ class Client:
         self._quirks.update(dict.fromkeys(quirks))
         self._octets += len(text)
         self._lines.append(text)
-        if len(self._lines) > REPLY_LINES_LIMIT or self._octets > REPLY_OCTETS_LIMIT:
+        if len(self._lines) > self._lines_limit or self._octets > self._octets_limit:
             raise RemoteProtocolError(f"a reply of more than {len(self._lines) - 1} lines without an end", Kind.LIMIT)
         return text
 
@@ -88,6 +93,15 @@ def argument(text: str) -> str:
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise LocalProtocolError(f"the command argument {text!r} is no text")
     return text
+
+
+def first_lines(octets: bytes, size: int) -> list[str]:
+    """Give what a transcript shows of a letter that begins with *octets* and has *size* of them."""
+    lines = octets[:OCTETS_SHOWN].decode("latin-1").split("\n")
+    shown = [line.removesuffix("\r")[:LINE_SHOWN] for line in lines[:LINES_SHOWN]]
+    if size <= OCTETS_SHOWN and len(lines) <= LINES_SHOWN:
+        return shown[:-1] if shown[-1] == "" else shown
+    return [*shown, f"[{size} octets]"]
 
 
 def empty_capabilities(source: str) -> Capabilities:

@@ -6,9 +6,13 @@ octets that came too early is PENDING_LIMIT, and replies are made only as fast a
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from mailprobe.model.errors import RemoteProtocolError
 from mailprobe.model.evidence import Kind
-from mailprobe.protocols.events import Close, Event, Send, StartTls
+from mailprobe.protocols.events import Accept, Close, Event, Send, StartTls
+from mailprobe.protocols.mailstore import Verdict
+from mailprobe.protocols.sasl import ChannelBinding
 
 AUTH_LINE_LIMIT = 12288  # RFC 4954 §4
 PENDING_LIMIT = 65536
@@ -63,9 +67,22 @@ class CommandBuffer:
             if self._dropped > ENDLESS:
                 raise OverlongLineError(endless=True)
 
+    def until(self, mark: bytes) -> bytes | None:
+        """Remove and give everything up to and with *mark*, or None when more is needed."""
+        end = self._data.find(mark, self._searched)
+        if end < 0:
+            self._searched = max(0, len(self._data) - len(mark) + 1)
+            return None
+        return self.take(end + len(mark))
+
+    def keep_last(self, count: int) -> None:
+        """Forget everything but the last *count* octets."""
+        del self._data[: max(0, len(self._data) - count)]
+        self._searched = 0
+
     def take(self, count: int) -> bytes:
         """Remove and give at most *count* octets."""
-        taken = bytes(self._data[:count])
+        taken = bytes(memoryview(self._data)[:count])  # one copy, not two
         del self._data[:count]
         self._searched = 0
         return taken
@@ -97,14 +114,23 @@ class Conversation:
         self._events: list[Event] = []
         self._produced = 0
         self._waits_for_tls = False
+        self._pending: Accept | None = None
         self._closed = False
         self._secure = False
         self._mistakes = 0
+        self._address = ""
+        self._tls = ""
+        self._bindings: tuple[ChannelBinding, ...] = ()
+        self._identity: str | None = None
 
     @property
     def secure(self) -> bool:
         """True inside TLS."""
         return self._secure
+
+    def met(self, address: str) -> None:
+        """Learn the client's IP address, before anything else."""
+        self._address = address
 
     def receive(self, data: bytes) -> list[Event]:
         """Take octets and give what they cause; call again with ``b""`` until nothing comes."""
@@ -114,16 +140,35 @@ class Conversation:
             self._buffer.feed(data[: max(0, PENDING_LIMIT - len(self._buffer))])
             return []
         self._buffer.feed(data)
-        while not self._closed and not self._waits_for_tls and self._produced < OUTPUT_MARK:
+        return self._go_on()
+
+    def _go_on(self) -> list[Event]:
+        while not self._stands_still and self._produced < OUTPUT_MARK:
             if not self._step():
                 break
         return self._drain()
 
-    def secured(self) -> None:
+    @property
+    def _stands_still(self) -> bool:
+        return self._closed or self._waits_for_tls or self._pending is not None
+
+    def accepted(self, *verdicts: Verdict) -> list[Event]:
+        """Learn what becomes of the message in ``Accept``, which most protocols never give."""
+        raise NotImplementedError
+
+    def deliver(self) -> list[Event]:
+        """Put the message in ``Accept`` into the mail store at once, and go on as after ``accepted``."""
+        raise NotImplementedError
+
+    def ended(self) -> None:
+        """Learn that the connection is gone, however it went."""
+
+    def secured(self, tls: str = "", bindings: Collection[ChannelBinding] = (), identity: str | None = None) -> None:
         """Learn that the handshake is finished, and forget everything before it (RFC 3207 §4.2)."""
         self._buffer.clear()
         self._waits_for_tls = False
         self._secure = True
+        self._tls, self._bindings, self._identity = tls, tuple(bindings), identity
         self._forget()
 
     def resume(self) -> list[Event]:
@@ -152,6 +197,10 @@ class Conversation:
     def _start_tls(self) -> None:
         self._events.append(StartTls())
         self._waits_for_tls = True
+
+    def _ask(self, accept: Accept) -> None:
+        self._events.append(accept)
+        self._pending = accept
 
     def _close(self) -> None:
         self._events.append(Close())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
+
+from mailprobe.protocols.mailstore import Envelope, Verdict
+from mailprobe.protocols.sasl import ChannelBinding
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -26,7 +30,14 @@ class Close(msgspec.Struct, frozen=True):
     """End the connection in good order once everything is written."""
 
 
-Event = Send | StartTls | Close
+class Accept(msgspec.Struct, frozen=True):
+    """A whole message has come; the core stands still until ``accepted`` is told what becomes of it."""
+
+    envelope: Envelope
+    data: bytes
+
+
+Event = Send | StartTls | Close | Accept
 
 
 class ServerCore(Protocol):
@@ -45,8 +56,24 @@ class ServerCore(Protocol):
         A core stops early after a lot of output; call again with ``b""`` until nothing comes.
         """
 
-    def secured(self) -> None:
-        """Learn that the handshake is finished, and forget what was learnt before it."""
+    def met(self, address: str) -> None:
+        """Learn the client's IP address, before anything else."""
+
+    def accepted(self, *verdicts: Verdict) -> list[Event]:
+        """Learn what becomes of the message in ``Accept``: one verdict, or over LMTP one for each recipient."""
+
+    def deliver(self) -> list[Event]:
+        """Put the message in ``Accept`` into the mail store at once, and go on as after ``accepted``."""
+
+    def ended(self) -> None:
+        """Learn that the connection is gone, however it went: locks are given back."""
+
+    def secured(self, tls: str = "", bindings: Collection[ChannelBinding] = (), identity: str | None = None) -> None:
+        """Learn that the handshake is finished, and forget what was learnt before it.
+
+        *tls* is the version, such as ``TLSv1.3``; *identity* the name in the client's certificate, None without
+        one that is trusted.
+        """
 
     def resume(self) -> list[Event]:
         """Learn that the TLS that was asked for will not come; carry on in clear."""

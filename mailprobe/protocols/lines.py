@@ -16,12 +16,12 @@ QUIRK_BARE_CR = "bare-cr"
 
 
 class LineBuffer:
-    """Collects octets and hands out whole lines."""
+    """Collects octets and hands out whole lines of at most *limit* octets, which may be changed between two lines."""
 
     def __init__(self, limit: int = LINE_LIMIT) -> None:
         self._data = bytearray()
         self._searched = 0  # no line end before this offset: keeps a drip-fed line linear
-        self._limit = limit
+        self.limit = limit
 
     def feed(self, data: bytes) -> None:
         """Add octets from the wire."""
@@ -34,8 +34,8 @@ class LineBuffer:
             RemoteProtocolError: no line end within the limit.
         """
         end = self._data.find(b"\n", self._searched)
-        if end > self._limit or (end < 0 and len(self._data) > self._limit):
-            raise RemoteProtocolError(f"a line of more than {self._limit} octets", Kind.LIMIT)
+        if end > self.limit or (end < 0 and len(self._data) > self.limit):
+            raise RemoteProtocolError(f"a line of more than {self.limit} octets", Kind.LIMIT)
         if end < 0:
             self._searched = len(self._data)
             return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hmac
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Protocol
 
@@ -15,10 +16,37 @@ class MailboxFullError(MailprobeError):
     """There is no room for another message or mailbox."""
 
 
+class Verdict(msgspec.Struct, frozen=True):
+    """What an SMTP server says of a sender, a recipient or a message: code, enhanced code (RFC 3463) and text."""
+
+    code: int
+    enhanced: str
+    text: str
+
+
+class MailboxBusyError(MailprobeError):
+    """Another session has the mailbox for itself (RFC 1939 §4), or it cannot be read now."""
+
+
+class MailboxPausedError(MailboxBusyError):
+    """No mailbox can be read now; later it can."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a sender asked for one recipient (RFC 3461 §4): *notify* as given, None when not; *orcpt* decoded or ""."""
+
+    notify: str | None = None
+    orcpt: str = ""
+
+
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     """What SMTP knows of a message beside the message.
 
     *protocol* is the word for the Received line (RFC 3848): ``SMTP``, ``ESMTP``, ``ESMTPS``, ``ESMTPSA`` ...
+    *client_address* is the client's IP address, empty when nobody told. *user* is who logged in, None for a
+    stranger. *tls* is the TLS version, empty in clear. *asked* has one entry per recipient. *ret* is ``FULL``,
+    ``HDRS`` or empty, *envid* decoded (RFC 3461 §4.3, §4.4). *body* is ``7BIT``, ``8BITMIME`` or ``BINARYMIME``.
+    *requiretls* asks every hop for TLS (RFC 8689).
     """
 
     sender: str
@@ -26,15 +54,46 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     client_name: str
     server_name: str
     protocol: str
+    client_address: str = ""
+    user: str | None = None
+    tls: str = ""
+    asked: tuple[Asked, ...] = ()
+    ret: str = ""
+    envid: str = ""
+    body: str = "7BIT"
+    smtputf8: bool = False
+    requiretls: bool = False
+
+
+class StoreError(MailprobeError):
+    """Mail cannot be read or written: the disk is full, a permission is missing, a letter is gone."""
+
+
+class LetterGoneError(StoreError):
+    """The letter was removed in the meantime."""
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """One stored message. *uid* never changes and is never given twice within a mailbox (RFC 3501 §2.3.1.1)."""
+    """One stored message. *uid* never changes and is never given twice within a mailbox (RFC 3501 §2.3.1.1).
+
+    *size* counts the octets of *data*, which *read* fetches from where they are kept.
+    """
 
     uid: int
-    data: bytes
+    size: int
     flags: frozenset[str]
     received: datetime
+    read: Callable[[], bytes]
+
+    @property
+    def data(self) -> bytes:
+        """The message, read anew each time.
+
+        Raises:
+            LetterGoneError: it was removed in the meantime.
+            StoreError: it cannot be read.
+        """
+        return self.read()
 
 
 class Mailbox(Protocol):
@@ -47,6 +106,10 @@ class Mailbox(Protocol):
     @property
     def uid_next(self) -> int:
         """The uid that the next letter gets."""
+
+    @property
+    def changes(self) -> int:
+        """A number that is another one whenever letters came, went or have other flags."""
 
     def uids(self) -> tuple[int, ...]:
         """Give the uids of all letters, ascending."""
@@ -67,6 +130,9 @@ class Mailbox(Protocol):
     def remove(self, uids: Collection[int]) -> None:
         """Delete letters; uids that are gone do not matter."""
 
+    def taken(self, uid: int, protocol: str) -> None:
+        """Learn that a user agent has fetched the text of a letter; *protocol* is ``POP3`` or ``IMAP``."""
+
 
 class MailStore(Protocol):
     """Users, their secrets and their mailboxes."""
@@ -74,8 +140,11 @@ class MailStore(Protocol):
     def secret(self, user: str) -> str | None:
         """Give a user's password, or None when there is no such user."""
 
-    def accepts(self, address: str) -> bool:
-        """Tell whether mail for the local part of *address* has a mailbox here."""
+    def refuse_sender(self, envelope: Envelope) -> Verdict | None:
+        """Say why mail of this sender is not taken now, or None; the envelope has no recipients yet."""
+
+    def refuse_recipient(self, envelope: Envelope, recipient: str) -> Verdict | None:
+        """Say why a recipient in a domain of ours is not taken, or None; the envelope has those taken so far."""
 
     def deliver(self, envelope: Envelope, data: bytes) -> None:
         """Put a message into the mailboxes of all recipients.
@@ -86,6 +155,16 @@ class MailStore(Protocol):
 
     def mailbox(self, user: str, name: str) -> Mailbox | None:
         """Give a user's mailbox; ``INBOX`` in any case is always there."""
+
+    def lock(self, user: str) -> Callable[[], None]:
+        """Give a POP3 session the user's INBOX for itself (RFC 1939 §4), and what gives it back.
+
+        Raises:
+            MailboxBusyError: another POP3 session has it, or mailboxes cannot be read now.
+        """
+
+    def attributes(self, user: str, name: str) -> tuple[str, ...]:
+        """Give the special uses of a mailbox, such as ``\\Junk`` (RFC 6154 §2)."""
 
     def names(self, user: str) -> tuple[str, ...]:
         """Give the names of a user's mailboxes."""
@@ -108,6 +187,7 @@ class MailStore(Protocol):
 
 
 def password_fits(store: MailStore, user: str, password: str) -> bool:
-    """Tell whether the user exists and has that password."""
+    """Tell whether the user exists and has that password, in a time that says nothing about either."""
     secret = store.secret(user)
-    return secret is not None and secret == password
+    octets = [text.encode("utf-8", "surrogateescape") for text in (secret or "", password)]
+    return hmac.compare_digest(*octets) and secret is not None

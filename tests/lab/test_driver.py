@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime
 import imaplib
@@ -25,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from mailprobe.lab.driver import Listener, serve
+from mailprobe.lab.driver import Done, Listener, serve
 from mailprobe.lab.maildrop import Maildrop
 from mailprobe.lab.plan import (
     Action,
@@ -47,11 +48,15 @@ from mailprobe.lab.plan import (
     say,
     starting_tls,
 )
+from mailprobe.lab.tls_pipe import end_point
 from mailprobe.model.ports import Role
 from mailprobe.protocols.events import ServerCore
 from mailprobe.protocols.imap.config import ImapConfig
 from mailprobe.protocols.imap.server import ImapServer
+from mailprobe.protocols.mailstore import Envelope, Verdict
 from mailprobe.protocols.pop3.server import Pop3Config, Pop3Server
+from mailprobe.protocols.sasl import ChannelBinding, Credentials, client_exchange
+from mailprobe.protocols.smtp.client import SmtpClient
 from mailprobe.protocols.smtp.config import SmtpConfig
 from mailprobe.protocols.smtp.server import SmtpServer
 
@@ -95,6 +100,14 @@ class Servers:
 
     def imap(self, *rules: Rule, **options: Any) -> int:
         return self.listen(lambda: ImapServer(ImapConfig(), self.mail), *rules, **options)
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function in the loop's thread, and wait until it is done."""
+
+        async def now() -> None:
+            function(*arguments)
+
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result()
 
     def put(self, data: bytes = LETTER) -> None:
         mailbox = self.mail.mailbox("alice", "INBOX")
@@ -278,7 +291,7 @@ def work_with_imaplib(client: imaplib.IMAP4) -> None:
     assert client.store("1", "+FLAGS", "\\Flagged")[1] == [b"1 (FLAGS (\\Flagged \\Seen))"]
     assert client.create("Archive")[0] == "OK"
     assert client.uid("COPY", "1", "Archive")[0] == "OK"
-    assert client.list()[1] == [b'() "/" INBOX', b'() "/" Archive']
+    assert client.list()[1] == [b'() "/" INBOX', b'(\\Archive) "/" Archive']
     assert client.append("INBOX", "(\\Seen)", None, b"Subject: x\n\nbody\n")[0] == "OK"
     assert client.status("INBOX", "(MESSAGES UIDNEXT)")[1] == [b"INBOX (MESSAGES 2 UIDNEXT 3)"]
     client.store("1", "+FLAGS", "\\Deleted")
@@ -599,6 +612,175 @@ def test_half_closing_client_gets_its_replies(servers: Servers) -> None:
         wire.socket.sendall(b"HELO c.test\r\n")
         wire.socket.shutdown(socket.SHUT_WR)
         assert wire.rest().endswith(b"250 mail.lab.test\r\n")
+
+
+# Others decide on a message
+
+
+QUEUED = Verdict(250, "2.0.0", "Queued as 4F")
+PIPELINED = b"EHLO c.test\r\nMAIL FROM:<c@c.test>\r\nRCPT TO:<alice@lab.test>\r\nBDAT 3 LAST\r\na\r\nNOOP\r\n"
+
+
+class Office:
+    """Is handed messages, and says what becomes of them when it is told to, or at once."""
+
+    def __init__(self, at_once: bool = False) -> None:
+        self.at_once = at_once
+        self.messages: list[tuple[Envelope, bytes]] = []
+        self.waiting: list[Done] = []
+        self.came = threading.Semaphore(0)
+
+    def accept(self, envelope: Envelope, data: bytes, done: Done) -> None:
+        self.messages.append((envelope, data))
+        if self.at_once:
+            done(QUEUED)
+        else:
+            self.waiting.append(done)
+        self.came.release()
+
+
+def pipelined(port: int, data: bytes = PIPELINED) -> Wire:
+    """Send everything at once, and read up to the replies that do not depend on the message."""
+    wire = Wire(port)
+    wire.reply()
+    wire.socket.sendall(data)
+    assert [wire.reply()[:3] for _ in range(3)] == [b"250"] * 3
+    return wire
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_message_waits_for_its_verdict_and_the_rest_behind_it(servers: Servers, at_once: bool) -> None:
+    office = Office(at_once)
+    with pipelined(servers.smtp(accept=office.accept)) as wire:
+        assert office.came.acquire(timeout=10)
+        wire.socket.sendall(b"QUIT\r\n")
+        if not at_once:
+            wire.socket.settimeout(0.05)
+            with pytest.raises(TimeoutError):
+                wire.socket.recv(1)
+            wire.socket.settimeout(10)
+            servers.call(office.waiting[0], QUEUED)
+            servers.call(office.waiting[0], QUEUED)  # once too often
+        assert wire.rest() == b"250 2.0.0 Queued as 4F\r\n250 2.0.0 Ok\r\n221 2.0.0 Bye\r\n"
+    ((envelope, data),) = office.messages
+    assert data == b"a\r\n"
+    assert (envelope.client_address, envelope.tls) == (HOST, "")
+    assert servers.mail.mailbox("alice", "INBOX").uids() == ()  # type: ignore[union-attr]
+
+
+def test_a_verdict_may_come_after_the_client_has_gone(servers: Servers) -> None:
+    office = Office()
+    with pipelined(servers.smtp(accept=office.accept)) as wire:
+        assert office.came.acquire(timeout=10)
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    deadline = time.monotonic() + 10
+    while servers.open_connections() and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    servers.call(office.waiting[0], QUEUED)
+
+
+def test_a_half_closing_client_gets_its_verdict(servers: Servers) -> None:
+    office = Office()
+    with pipelined(servers.smtp(accept=office.accept)) as wire:
+        assert office.came.acquire(timeout=10)
+        wire.socket.shutdown(socket.SHUT_WR)
+        servers.call(lambda: None)
+        servers.call(office.waiting[0], QUEUED)
+        assert wire.rest() == b"250 2.0.0 Queued as 4F\r\n250 2.0.0 Ok\r\n"
+
+
+def test_who_waits_for_a_verdict_is_not_idle(servers: Servers) -> None:
+    office = Office()
+    with pipelined(servers.smtp(accept=office.accept, idle_s=0.05)) as wire:
+        assert office.came.acquire(timeout=10)
+        wire.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            wire.socket.recv(1)
+        servers.call(office.waiting[0], QUEUED)
+        assert wire.reply() == b"250 2.0.0 Queued as 4F\r\n"
+
+
+@pytest.mark.parametrize("accepting", [True, False])
+def test_a_reset_may_come_after_the_message_was_stored(servers: Servers, accepting: bool) -> None:
+    office = Office(at_once=True)
+    port = servers.smtp(rule("bdat", instead(Close("rst"))), accept=office.accept if accepting else None)
+    with pipelined(port) as wire, pytest.raises(ConnectionResetError):
+        wire.rest()
+    stored = servers.mail.mailbox("alice", "INBOX").uids()  # type: ignore[union-attr]
+    assert (len(office.messages), len(stored)) == ((1, 0) if accepting else (0, 1))
+
+
+def test_a_reset_before_the_message_keeps_it_out(servers: Servers) -> None:
+    office = Office(at_once=True)
+    port = servers.smtp(rule("rcpt", instead(Close("rst"))), accept=office.accept)
+    with Wire(port) as wire, contextlib.suppress(ConnectionResetError):
+        wire.socket.sendall(PIPELINED)
+        wire.rest()
+    assert office.messages == []
+
+
+def test_lmtp_delivers_for_smtplib(servers: Servers) -> None:
+    port = servers.listen(lambda: SmtpServer(SmtpConfig(lmtp=True), servers.mail))
+    with smtplib.LMTP(HOST, port) as client:
+        assert client.sendmail("c@c.test", ["alice@lab.test"], LETTER) == {}
+    assert servers.mail.mailbox("alice", "INBOX").uids() == (1,)  # type: ignore[union-attr]
+
+
+def test_25_megabytes_arrive_as_they_were(servers: Servers) -> None:
+    office = Office(at_once=True)
+    config = SmtpConfig(size_limit=64 << 20)
+    port = servers.listen(lambda: SmtpServer(config, servers.mail), accept=office.accept)
+    letter = b"Subject: big\r\n\r\n" + b"".join(b".%0997d\r\n" % number for number in range(25_000))
+    wire = SmtpClient()
+    with pipelined(port, wire.ehlo("c.test") + wire.mail("c@c.test") + wire.rcpt("alice@lab.test")) as client:
+        assert client.say(b"DATA")[:3] == b"354"
+        client.socket.sendall(wire.body(letter))
+        assert client.reply() == b"250 2.0.0 Queued as 4F\r\n"
+    assert office.messages[0][1] == letter
+
+
+# Logging in
+
+
+def test_cram_md5_lets_in_imaplib_and_smtplib(servers: Servers) -> None:
+    imap = servers.listen(lambda: ImapServer(ImapConfig(sasl_inside_tls=("CRAM-MD5",)), servers.mail), implicit=True)
+    reader = imaplib.IMAP4_SSL(HOST, imap, timeout=10, ssl_context=servers.client_context)
+    assert reader.login_cram_md5("alice", "secret")[0] == "OK"
+    reader.logout()
+    config = SmtpConfig(role=Role.SUBMISSION, auth_inside_tls=("CRAM-MD5",))
+    smtp = servers.listen(lambda: SmtpServer(config, servers.mail), implicit=True)
+    with smtplib.SMTP_SSL(HOST, smtp, timeout=10, context=servers.client_context) as client:
+        assert client.login("alice", "secret")[0] == 235
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("kind", ["tls-unique", "tls-server-end-point"])
+def test_scram_is_bound_to_the_connection(servers: Servers, version: ssl.TLSVersion, kind: str) -> None:
+    servers.client_context.maximum_version = servers.client_context.minimum_version = version
+    own = ssl.PEM_cert_to_DER_cert(x509_part(servers.certificate))
+    config = SmtpConfig(role=Role.SUBMISSION, auth_inside_tls=("SCRAM-SHA-256-PLUS",))
+    port = servers.listen(lambda: SmtpServer(config, servers.mail), implicit=True, certificate=lambda: own)
+    with smtplib.SMTP_SSL(HOST, port, timeout=10, context=servers.client_context) as client:
+        assert isinstance(client.sock, ssl.SSLSocket)
+        seen = client.sock.getpeercert(binary_form=True)
+        assert seen is not None
+        unique = client.sock.get_channel_binding("tls-unique") or b""
+        binding = ChannelBinding("tls-unique", unique) if kind == "tls-unique" else ChannelBinding(
+            "tls-server-end-point", end_point(seen)
+        )  # fmt: skip
+        exchange = client_exchange("SCRAM-SHA-256-PLUS", Credentials("alice", password="secret"), binding)
+        client.ehlo()
+        code, reply = client.docmd("AUTH SCRAM-SHA-256-PLUS", base64.b64encode(exchange.initial() or b"").decode())
+        while code == 334:
+            answer = exchange.respond(base64.b64decode(reply))
+            code, reply = client.docmd(base64.b64encode(answer).decode())
+        expected = 501 if kind == "tls-unique" and version is ssl.TLSVersion.TLSv1_3 else 235
+        assert code == expected
+
+
+def x509_part(certificate: Path) -> str:
+    _, begin, rest = certificate.read_text().partition("-----BEGIN CERTIFICATE-----")
+    return begin + rest
 
 
 # Hostile clients

@@ -14,7 +14,7 @@ from mailprobe.lab.maildrop import (
     Maildrop,
     MemoryMailbox,
 )
-from mailprobe.protocols.mailstore import Envelope, MailboxFullError
+from mailprobe.protocols.mailstore import Envelope, MailboxBusyError, MailboxFullError
 
 NOW = datetime(2024, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -48,7 +48,9 @@ def inbox(mail: Maildrop, user: str = "alice") -> MemoryMailbox:
     ],
 )
 def test_addresses_name_users_by_their_local_part(address: str, accepted: bool) -> None:
-    assert Maildrop().accepts(address) is accepted
+    verdict = Maildrop().refuse_recipient(envelope(), address)
+    assert (verdict is None) is accepted
+    assert verdict is None or (verdict.code, verdict.enhanced) == (550, "5.1.1")
 
 
 def test_delivery_adds_trace_lines_and_reaches_everybody_once() -> None:
@@ -96,6 +98,45 @@ def test_listeners_hear_of_changes_until_they_end_it() -> None:
     end()
     inbox(mail).append(b"a")
     assert heard == [1]
+
+
+def test_listeners_hear_of_flags_that_change() -> None:
+    mail = Maildrop()
+    heard: list[int] = []
+    mail.subscribe(lambda: heard.append(1))
+    uid = inbox(mail).append(b"a", ["x"])
+    inbox(mail).set_flags(uid, ["x"])
+    inbox(mail).set_flags(uid, ["x", "y"])
+    inbox(mail).set_flags(99, ["x"])
+    assert len(heard) == 2
+
+
+def test_an_inbox_is_locked_for_one_session_at_a_time() -> None:
+    mail = Maildrop()
+    unlock = mail.lock("alice")
+    mail.lock("bob")
+    with pytest.raises(MailboxBusyError):
+        mail.lock("alice")
+    unlock()
+    mail.lock("alice")
+
+
+def test_mailboxes_have_special_uses_by_their_names() -> None:
+    assert [Maildrop().attributes("alice", name) for name in ("Junk", "Sent", "junk", "INBOX")] == [
+        ("\\Junk",),
+        ("\\Sent",),
+        (),
+        (),
+    ]
+
+
+def test_mailboxes_are_renamed_with_those_below_them() -> None:
+    mail = Maildrop()
+    for name in ("Work", "Work/old", "Worker", "Taken/old"):
+        mail.create("alice", name)
+    assert not mail.rename("alice", "Work", "Taken")
+    assert mail.rename("alice", "Work", "Play")
+    assert mail.names("alice") == ("INBOX", "Play", "Play/old", "Worker", "Taken/old")
 
 
 def test_inbox_cannot_be_deleted_or_renamed() -> None:

@@ -6,14 +6,16 @@ import base64
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailprobe.lab.maildrop import Maildrop, MemoryMailbox
+from mailprobe.lab.maildrop import MAILBOX_LETTERS, Maildrop, MemoryMailbox
 from mailprobe.protocols.events import Close, Event, Send, StartTls
 from mailprobe.protocols.imap.config import ImapConfig
 from mailprobe.protocols.imap.server import ImapServer
+from mailprobe.protocols.mailstore import LetterGoneError, MailboxPausedError, StoreError
 
 NOW = datetime(2024, 3, 4, 5, 6, 7, tzinfo=UTC)
 PLAIN = base64.b64encode(b"\0alice\0secret").decode()
@@ -271,6 +273,33 @@ def test_search_finds(keys: str, found: str) -> None:
     assert talk(selected(filled()), f"a SEARCH {keys}") == f"* SEARCH {found}".rstrip() + "\r\na OK SEARCH completed"
 
 
+ENCODED = (
+    b"Subject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\nFrom: \xc3\xa4\r\n"
+    b'Content-Type: multipart/alternative; boundary="b"\r\n\r\n'
+    b"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    b"M=FCnchen=\r\n liegt\r\n"
+    b"--b\r\nContent-Type: text/html; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\nUMO2cHA=\r\n"
+    b"--b\r\nContent-Type: text/plain; charset=nonsense\r\nContent-Transfer-Encoding: base64\r\n\r\n!\r\n--b--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ("SUBJECT GRÜSSE", ""), ("SUBJECT Grüße", "1"), ("SUBJECT =?utf-8?q?gr", "1"), ("FROM Ä", "1"),
+        ("BODY münchen", "1"), ("TEXT pöpp", "1"), ("TEXT grüße", "1"), ("BODY grüße", ""), ("TEXT UMO2", "1"),
+        ("HEADER subject ", "1"), ("HEADER x-none ", ""),
+    ],
+)  # fmt: skip
+def test_search_finds_what_people_read(keys: str, found: str) -> None:
+    mail = Maildrop()
+    inbox(mail).append(ENCODED)
+    key, _, needle = keys.rpartition(" ")
+    literal = b"{%d+}\r\n%b" % (len(needle.encode()), needle.encode())
+    events = selected(mail).receive(b"a SEARCH CHARSET UTF-8 %b %b\r\n" % (key.encode(), literal))
+    assert text(events) == f"* SEARCH {found}".rstrip() + "\r\na OK SEARCH completed"
+
+
 def test_copy_move_and_expunge() -> None:
     mail = filled()
     core = selected(mail)
@@ -310,6 +339,129 @@ def test_expunges_by_others_are_told_after_fetch() -> None:
     assert talk(core, "a FETCH 1 UID") == "* 1 FETCH (UID 2)\r\na OK FETCH completed"
 
 
+def test_flags_set_by_others_are_told_and_own_ones_are_not() -> None:
+    mail = filled()
+    core, other = selected(mail), selected(mail)
+    talk(other, "a STORE 1 +FLAGS.SILENT (\\Flagged)", "b STORE 2 FLAGS (\\Deleted)", "c FETCH 1 BODY[]")
+    assert talk(other, "d NOOP") == "d OK completed"
+    assert talk(core, "a FETCH 1 UID") == "* 1 FETCH (UID 1)\r\na OK FETCH completed"
+    assert talk(core, "a NOOP") == (
+        "* 1 FETCH (UID 1 FLAGS (\\Flagged \\Seen))\r\n* 2 FETCH (UID 2 FLAGS (\\Deleted))\r\na OK completed"
+    )
+    assert talk(core, "a NOOP") == "a OK completed"
+
+
+def test_a_silent_store_does_not_hide_what_others_did() -> None:
+    mail = filled()
+    core, other = selected(mail), selected(mail)
+    talk(other, "a STORE 1 +FLAGS (x)")
+    assert talk(core, "a STORE 1 +FLAGS.SILENT (y)") == "a OK STORE completed"
+    assert talk(core, "a NOOP").startswith("* 1 FETCH (UID 1 FLAGS (x y))\r\n")
+    assert talk(core, "a STORE 1 FLAGS.SILENT (z)", "b NOOP").endswith("a OK STORE completed\r\nb OK completed")
+
+
+def test_expunges_flags_and_arrivals_are_told_in_an_order_that_keeps_numbers_right() -> None:
+    mail = filled()
+    core = selected(mail)
+    inbox(mail).append(TEXT)
+    talk(core, "a NOOP")
+    inbox(mail).remove([1])
+    inbox(mail).set_flags(3, ["\\Flagged"])
+    inbox(mail).append(TEXT)
+    assert talk(core, "a NOOP") == (
+        "* 1 EXPUNGE\r\n* 2 FETCH (UID 3 FLAGS (\\Flagged))\r\n* 3 EXISTS\r\na OK completed"
+    )
+
+
+def test_idle_tells_of_flags_and_expunges() -> None:
+    mail = filled()
+    core = selected(mail)
+    talk(core, "a IDLE")
+    inbox(mail).set_flags(2, ["\\Answered"])
+    assert text(core.updates()) == "* 2 FETCH (UID 2 FLAGS (\\Answered))"
+    inbox(mail).remove([1])
+    assert text(core.updates()) == "* 1 EXPUNGE"
+
+
+def test_letters_that_go_while_they_are_fetched_are_left_out() -> None:
+    mail = filled()
+    core = selected(mail)
+    letters = inbox(mail)._letters
+    letters[1] = msgspec.structs.replace(letters[1], read=gone)
+    assert talk(core, "a FETCH 1:2 BODY.PEEK[2]").startswith("* 2 FETCH (BODY[2] ")
+    assert talk(core, "a SEARCH TEXT e") == "* SEARCH 2\r\na OK SEARCH completed"
+    assert "b OK [COPYUID 3 2 1] COPY completed" in talk(core, "a CREATE Archive", "b COPY 1:2 Archive")
+    assert talk(core, "a FETCH 1 FLAGS").startswith("* 1 FETCH (FLAGS ())")
+
+
+def gone() -> bytes:
+    raise LetterGoneError("the letter is gone")
+
+
+def broken() -> bytes:
+    raise StoreError("the disk is broken")
+
+
+def test_a_letter_that_cannot_be_read_is_unavailable_and_copied_in_no_part() -> None:
+    mail = filled()
+    core = selected(mail)
+    letters = inbox(mail)._letters
+    letters[2] = msgspec.structs.replace(letters[2], read=broken)
+    for command in ("FETCH 2 BODY[]", "SEARCH TEXT e", "COPY 1:2 Archive"):
+        mail.create("alice", "Archive")
+        assert talk(core, f"a {command}") == "a NO [UNAVAILABLE] the disk is broken"
+    assert inbox(mail, "Archive").uids() == ()
+
+
+class Closed(Maildrop):
+    """A store that nobody can read now."""
+
+    def mailbox(self, user: str, name: str) -> MemoryMailbox | None:
+        raise MailboxPausedError("mailboxes cannot be read now")
+
+
+@pytest.mark.parametrize("command", ["LOGIN alice secret", f"AUTHENTICATE PLAIN {PLAIN}"])
+def test_login_is_unavailable_while_mailboxes_cannot_be_read(command: str) -> None:
+    core = server(Closed())
+    assert talk(core, f"a {command}") == "a NO [UNAVAILABLE] mailboxes cannot be read now"
+    assert talk(core, 'a LIST "" *') == "a BAD not possible in this state"
+    assert talk(server(Closed()), "a LOGIN alice wrong").startswith("a NO [AUTHENTICATIONFAILED]")
+
+
+def test_a_mailbox_whose_uids_start_anew_ends_the_session() -> None:
+    mail = filled()
+    core = selected(mail)
+    inbox(mail).uid_validity += 1
+    assert talk(core, "a NOOP") == "a OK completed"
+    assert talk(core, "a UID FETCH 1 FLAGS") == "* BYE [UNAVAILABLE] the mailbox was rebuilt; select it anew"
+
+
+@pytest.mark.parametrize(
+    ("items", "told"),
+    [
+        ("BODY[]", True), ("BODY.PEEK[]", True), ("BODY.PEEK[TEXT]<0.1>", True), ("RFC822", True), ("BODY[1]", True),
+        ("RFC822.TEXT", True), ("RFC822.HEADER", False), ("BODY[HEADER]", False), ("FULL", False),
+        ("BODY[HEADER.FIELDS (Subject)]", False), ("BODY[1.MIME]", False), ("(FLAGS BODYSTRUCTURE)", False),
+    ],
+)  # fmt: skip
+def test_the_store_learns_once_whose_text_was_fetched(items: str, told: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = filled()
+    heard: list[tuple[int, str]] = []
+    monkeypatch.setattr(inbox(mail), "taken", lambda *what: heard.append(what))
+    talk(selected(mail), f"a FETCH 1 {items}", f"b FETCH 1 {items}")
+    assert heard == ([(1, "IMAP")] if told else [])
+
+
+def test_a_big_mailbox_is_read_letter_by_letter_in_linear_time() -> None:
+    mail = Maildrop()
+    for _ in range(MAILBOX_LETTERS):
+        inbox(mail).append(TEXT)
+    core = selected(mail)
+    for uid in range(1, MAILBOX_LETTERS + 1):
+        assert f"UID {uid} " in talk(core, f"a UID FETCH {uid} (UID FLAGS)")
+    assert talk(core, "a STORE 1:* +FLAGS.SILENT (\\Deleted)", "b EXPUNGE").count("* 1 EXPUNGE\r\n") == 1
+
+
 def test_idle_tells_of_new_mail() -> None:
     mail = filled()
     core = selected(mail)
@@ -338,6 +490,32 @@ def test_mailboxes_are_made_listed_and_deleted() -> None:
         "c NO [NONEXISTENT] no such mailbox, or INBOX",
         "d NO [NONEXISTENT] no such mailbox, or INBOX",
     ]
+
+
+def test_special_uses_and_missing_levels_are_listed() -> None:
+    core = inside(filled())
+    talk(core, "a CREATE Junk", "b CREATE Sent", "c CREATE a/b/c", "d CREATE Junk/x", "e SUBSCRIBE a/b/c")
+    assert talk(core, 'a LIST "" *') == (
+        '* LIST () "/" INBOX\r\n* LIST (\\Junk) "/" Junk\r\n* LIST (\\Sent) "/" Sent\r\n'
+        '* LIST () "/" a/b/c\r\n* LIST () "/" Junk/x\r\na OK LIST completed'
+    )
+    assert talk(core, 'a LIST "" %').split("\r\n")[3:] == ['* LIST (\\Noselect) "/" a', "a OK LIST completed"]
+    assert talk(core, 'a LIST "a/" %') == '* LIST (\\Noselect) "/" a/b\r\na OK LIST completed'
+    assert '* LSUB (\\Noselect) "/" a\r\n' in talk(core, 'a LSUB "" %')
+    assert "SPECIAL-USE" in talk(core, "a CAPABILITY")
+
+
+def test_names_with_wildcards_cannot_be_made() -> None:
+    core = inside(filled())
+    talk(core, "a CREATE Work")
+    for command in ('CREATE "a*"', 'CREATE "%"', 'CREATE "/"', 'RENAME Work "a%b"'):
+        assert talk(core, f"a {command}") == "a NO [CANNOT] no name for a mailbox"
+
+
+def test_a_charset_that_is_not_known_is_refused() -> None:
+    assert talk(selected(filled()), "a SEARCH CHARSET KOI8-R ALL") == (
+        "a NO [BADCHARSET (US-ASCII UTF-8)] charset not supported"
+    )
 
 
 def test_status_counts() -> None:

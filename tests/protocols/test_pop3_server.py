@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailprobe.lab.maildrop import Maildrop
+from mailprobe.lab.maildrop import Maildrop, MemoryMailbox
+from mailprobe.model.errors import MailprobeError
 from mailprobe.protocols.events import Close, Event, Send, StartTls
+from mailprobe.protocols.mailstore import MailboxBusyError, MailboxPausedError, StoreError
 from mailprobe.protocols.pop3.server import Pop3Config, Pop3Server
 
 FIRST = b"Subject: one\r\n\r\n.dot\r\nb\r\nc\r\n"
@@ -28,10 +30,8 @@ def server(mail: Maildrop | None = None, secure: bool = True, **fields: Any) -> 
 
 def filled() -> Maildrop:
     mail = Maildrop()
-    mailbox = mail.mailbox("alice", "INBOX")
-    assert mailbox is not None
-    mailbox.append(FIRST)
-    mailbox.append(SECOND)
+    inbox(mail).append(FIRST)
+    inbox(mail).append(SECOND)
     return mail
 
 
@@ -147,12 +147,139 @@ def test_deletes_count_only_after_quit() -> None:
     core = inside(mail)
     talk(core, "DELE 1")
     assert talk(core, "DELE 1", "RETR 1", "STAT") == ["-ERR no such message"] * 2 + [f"+OK 1 {len(SECOND)}"]
-    assert talk(inside(mail), "STAT")[0].startswith("+OK 2 ")
-    talk(core, "RSET", "DELE 2")
+    core.ended()  # the connection breaks without QUIT
+    core = inside(mail)
+    assert talk(core, "STAT")[0].startswith("+OK 2 ")
+    talk(core, "DELE 1", "RSET", "DELE 2")
     assert core.receive(b"QUIT\r\n")[-1] == Close()
+    assert inbox(mail).uids() == (1,)
+
+
+def inbox(mail: Maildrop) -> MemoryMailbox:
     mailbox = mail.mailbox("alice", "INBOX")
     assert mailbox is not None
-    assert mailbox.uids() == (1,)
+    return mailbox
+
+
+@pytest.mark.parametrize("ending", ["quit", "mistakes", "lost"])
+def test_the_maildrop_is_for_one_session_until_it_ends(ending: str) -> None:
+    mail = filled()
+    core = inside(mail)
+    other = server(mail)
+    assert talk(other, "USER alice", "PASS secret")[1] == "-ERR [IN-USE] another POP3 session has the mailbox"
+    assert talk(server(mail), "USER bob", "PASS secret")[1] == "+OK 0 messages"
+    match ending:
+        case "quit":
+            talk(core, "QUIT")
+        case "mistakes":
+            talk(core, *["X"] * 30)
+        case _:
+            core.ended()
+    assert talk(other, "USER alice", "PASS secret")[1] == "+OK 2 messages"
+    core.ended()  # gives back nothing that is no longer its own
+    assert talk(server(mail), "USER alice", "PASS secret")[1].startswith("-ERR [IN-USE]")
+
+
+class Troubled(Maildrop):
+    """A store that has the trouble that it is told to have."""
+
+    def __init__(self, error: MailprobeError) -> None:
+        super().__init__()
+        self.error = error
+        self.told: list[tuple[int, str]] = []
+
+    def mailbox(self, user: str, name: str) -> MemoryMailbox | None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "reply"),
+    [
+        (MailboxPausedError("mailboxes cannot be read now"), "-ERR [SYS/TEMP] mailboxes cannot be read now"),
+        (StoreError("the disk is broken"), "-ERR [SYS/TEMP] the disk is broken"),
+        (MailboxBusyError("busy"), "-ERR [IN-USE] busy"),
+    ],
+)
+def test_a_maildrop_that_cannot_be_opened_is_no_matter_of_the_password(error: MailprobeError, reply: str) -> None:
+    mail = Troubled(error)
+    assert talk(server(mail), "USER alice", "PASS secret")[1] == reply
+    mail.lock("alice")  # was given back
+
+
+def test_a_letter_that_another_session_deleted_is_refused_and_the_others_are_not() -> None:
+    mail = filled()
+    core = inside(mail)
+    inbox(mail).remove([1])
+    assert talk(core, "RETR 1", "TOP 1 0", "LIST 1") == [
+        "-ERR the message was deleted by another session",
+        "-ERR the message was deleted by another session",
+        f"+OK 1 {len(FIRST)}",
+    ]
+    assert talk(core, "RETR 2")[0].startswith("+OK ")
+    assert talk(core, "DELE 1", "QUIT") == ["+OK deleted", "+OK bye"]
+
+
+def test_the_store_learns_once_which_letters_were_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = filled()
+    told: list[tuple[int, str]] = []
+    monkeypatch.setattr(inbox(mail), "taken", lambda *what: told.append(what))
+    talk(inside(mail), "TOP 1 1", "RETR 2", "RETR 2", "RETR 9")
+    assert told == [(2, "POP3")]
+
+
+@pytest.mark.parametrize(
+    ("letter", "sent"),
+    [
+        (b".a\r\n..\r\n.\r\n", b"..a\r\n...\r\n..\r\n.\r\n"),
+        (b"a\n.b\r\n", b"a\n.b\r\n.\r\n"),  # a line ends with CRLF, so there is none that begins with a dot
+        (b"a\n.\r\nb\n.\nc\n.", b"a\n..\r\nb\n..\nc\n..\r\n.\r\n"),  # but no client may take this for the end
+        (b"\n.\n.\n.\n.\r\n.\r\n", b"\n..\n..\n..\n..\r\n..\r\n.\r\n"),
+        (b".", b"..\r\n.\r\n"),
+        (b"", b".\r\n"),
+        (b"a\r", b"a\r\r\n.\r\n"),
+        (b"\0\xff\r\n", b"\0\xff\r\n.\r\n"),
+    ],
+)
+def test_letters_are_sent_as_they_are_but_for_dots(letter: bytes, sent: bytes) -> None:
+    mail = Maildrop()
+    inbox(mail).append(letter)
+    core = server(mail)
+    talk(core, "USER alice", "PASS secret")
+    (reply,) = core.receive(b"RETR 1\r\n")
+    assert isinstance(reply, Send)
+    assert reply.data == f"+OK {len(letter)} octets\r\n".encode() + sent
+
+
+@pytest.mark.parametrize(
+    ("letter", "lines", "sent"),
+    [
+        (b"A: b\r\n\r\n1\r2\r\n3\r\n", 1, b"A: b\r\n\r\n1\r2\r\n"),
+        (b"A: b\r\n\r\n1\r\n2\r\n", 999999999, b"A: b\r\n\r\n1\r\n2\r\n"),
+        (b"A: b\n\n1\n2\n", 1, b"A: b\n\n1\n"),
+        (b"\r\n1\r\n2\r\n", 1, b"\r\n1\r\n"),
+        (b"A: b\r\n", 5, b"A: b\r\n"),
+    ],
+)
+def test_top_gives_the_header_and_so_many_lines(letter: bytes, lines: int, sent: bytes) -> None:
+    mail = Maildrop()
+    inbox(mail).append(letter)
+    core = server(mail)
+    talk(core, "USER alice", "PASS secret")
+    (reply,) = core.receive(b"TOP 1 %d\r\n" % lines)
+    assert isinstance(reply, Send)
+    assert reply.data == b"+OK\r\n" + sent + (b".\r\n" if sent.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
+def test_a_letter_of_many_dots_takes_no_time() -> None:
+    mail = Maildrop()
+    letter = b".\r\n" * (8 << 20)
+    inbox(mail).append(letter)
+    core = server(mail)
+    talk(core, "USER alice", "PASS secret")
+    for command in (b"RETR 1\r\n", b"TOP 1 999999999\r\n"):
+        (reply,) = core.receive(command)
+        assert isinstance(reply, Send)
+        assert len(reply.data) > 4 * (8 << 20)
 
 
 def test_octets_may_come_one_by_one() -> None:

@@ -213,3 +213,82 @@ def test_no_reply_breaks_its_readers(data: bytes) -> None:
         ehlo_capabilities(reply)
         server_name(reply)
         enhanced_code(reply.lines[0])
+
+
+def test_the_commands_of_a_transaction_have_their_form() -> None:
+    client = SmtpClient()
+    assert client.lhlo("a.test") == b"LHLO a.test\r\n"
+    assert client.mail("a@b.test", ("SIZE=10", "BODY=8BITMIME")) == b"MAIL FROM:<a@b.test> SIZE=10 BODY=8BITMIME\r\n"
+    assert client.mail("", ("AUTH=<>",)) == b"MAIL FROM:<> AUTH=<>\r\n"
+    assert client.mail('"a > b"@[192.0.2.1]') == b'MAIL FROM:<"a > b"@[192.0.2.1]>\r\n'
+    assert client.rcpt("ä@b.test", ("NOTIFY=NEVER",)) == "RCPT TO:<ä@b.test> NOTIFY=NEVER\r\n".encode()
+    assert client.rcpt("postmaster") == b"RCPT TO:<postmaster>\r\n"
+    assert client.data() == b"DATA\r\n"
+    assert client.bdat(b"a\r\n.\r\n", last=False) == b"BDAT 6\r\na\r\n.\r\n"
+    assert client.bdat(b"", last=True) == b"BDAT 0 LAST\r\n"
+    assert client.rset() == b"RSET\r\n"
+    assert client.noop() == b"NOOP\r\n"
+    assert client.vrfy("alice") == b"VRFY alice\r\n"
+    assert client.expn("all") == b"EXPN all\r\n"
+    assert client.help() == b"HELP\r\n"
+
+
+@pytest.mark.parametrize(
+    ("octets", "sent"),
+    [
+        (b"", b".\r\n"),
+        (b".", b"..\r\n.\r\n"),
+        (b"a", b"a\r\n.\r\n"),
+        (b"a\r\n", b"a\r\n.\r\n"),
+        (b"\r\n", b"\r\n.\r\n"),
+        (b".\r\n", b"..\r\n.\r\n"),
+        (b"a\r\n.\r\nb\r\n", b"a\r\n..\r\nb\r\n.\r\n"),
+        (b".\r\n.\r\n..\r\n", b"..\r\n..\r\n...\r\n.\r\n"),
+        (b"a\n.\nb\r\xff\0", b"a\n.\nb\r\xff\0\r\n.\r\n"),
+        (b"a\r", b"a\r\r\n.\r\n"),
+    ],
+)
+def test_a_message_is_stuffed_and_ended_and_nothing_else(octets: bytes, sent: bytes) -> None:
+    assert SmtpClient().body(octets) == sent
+
+
+def test_the_commands_of_a_login_have_their_form() -> None:
+    client = SmtpClient()
+    assert client.auth("LOGIN") == b"AUTH LOGIN\r\n"
+    assert client.auth("EXTERNAL", b"") == b"AUTH EXTERNAL =\r\n"
+    assert client.auth("PLAIN", b"\0a\0b") == b"AUTH PLAIN AGEAYg==\r\n"
+    assert client.auth_response(b"") == b"\r\n"
+    assert client.auth_response(b"alice") == b"YWxpY2U=\r\n"
+    assert client.auth_cancel() == b"*\r\n"
+
+
+@pytest.mark.parametrize("mechanism", ["", "plain", "PLAIN x", "A" * 21, "A\r\nRSET"])
+def test_what_is_no_name_of_a_mechanism_is_refused(mechanism: str) -> None:
+    with pytest.raises(LocalProtocolError, match="mechanism"):
+        SmtpClient().auth(mechanism)
+
+
+@pytest.mark.parametrize("text", ["a\r\nRCPT TO:<x>", "a\nb", "a\0b", "\x1b"])
+def test_no_command_smuggles_a_second_one(text: str) -> None:
+    client = SmtpClient()
+    for command in (client.lhlo, client.rcpt, client.vrfy, client.expn):
+        with pytest.raises(LocalProtocolError, match="control character"):
+            command(text)
+    for addressed in (client.mail, client.rcpt):
+        with pytest.raises(LocalProtocolError, match="control character"):
+            addressed("a@b.test", (text,))
+
+
+@pytest.mark.parametrize(
+    "address", ["a@b.test> SIZE=1", "a b@c.test", "<a@b.test>", '"a"> x<"@b.test', "a\u2028b@c.test"]
+)
+def test_no_address_smuggles_a_parameter(address: str) -> None:
+    for command in (SmtpClient().mail, SmtpClient().rcpt):
+        with pytest.raises(LocalProtocolError, match="space or an angle bracket"):
+            command(address)
+
+
+@pytest.mark.parametrize("parameter", ["", "SIZE=1 BODY=8BITMIME", "X>", "\u00a0"])
+def test_a_parameter_is_one_word(parameter: str) -> None:
+    with pytest.raises(LocalProtocolError, match="one word"):
+        SmtpClient().rcpt("a@b.test", (parameter,))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-CAPABILITIES = ("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "IDLE", "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT")
+CAPABILITIES = (
+    *("IMAP4rev1", "LITERAL+", "SASL-IR", "ID", "IDLE"),
+    *("NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "SPECIAL-USE"),
+)
 
 
 class ImapConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from mailprobe.protocols.imap.grammar import BadCommandError, Words, literal, quoted
+from mailprobe.protocols.imap.selected import flag_list
 from mailprobe.protocols.imap.structure import (
     Part,
     body_structure,
@@ -53,6 +54,11 @@ class Item(msgspec.Struct, frozen=True):
     text: str = ""
     fields: tuple[bytes, ...] = ()
     partial: tuple[int, int] | None = None
+
+    @property
+    def takes_text(self) -> bool:
+        """True when the answer holds text of the letter, and not its headers alone."""
+        return self.name in ("RFC822", "RFC822.TEXT") or (self.section and self.text in ("", "TEXT"))
 
 
 def parse_items(words: Words) -> tuple[Item, ...]:
@@ -120,14 +126,22 @@ class Answerer:
 
     def __init__(self, letter: Letter) -> None:
         self._letter = letter
+        self._data: bytes | None = None
         self._message: Part | None = None
 
     @property
     def message(self) -> Part:
         """The letter's parts."""
         if self._message is None:
-            self._message = parse_message(self._letter.data)
+            self._message = parse_message(self.data)
         return self._message
+
+    @property
+    def data(self) -> bytes:
+        """The letter, read once."""
+        if self._data is None:
+            self._data = self._letter.data
+        return self._data
 
     def answer(self, item: Item) -> bytes:
         """Give the item's name and value."""
@@ -139,22 +153,22 @@ class Answerer:
         letter = self._letter
         match name:
             case "FLAGS":
-                return b"(" + " ".join(sorted(letter.flags)).encode("latin-1") + b")"
+                return flag_list(letter.flags)
             case "UID":
                 return b"%d" % letter.uid
             case "INTERNALDATE":
                 return date_time(letter.received)
             case "RFC822.SIZE":
-                return b"%d" % len(letter.data)
+                return b"%d" % letter.size
             case "ENVELOPE":
                 return envelope(self.message)
             case "BODYSTRUCTURE" | "BODY":
                 return body_structure(self.message, name == "BODYSTRUCTURE")
             case "RFC822.HEADER":
-                return literal(split_header(letter.data)[0])
+                return literal(split_header(self.data)[0])
             case "RFC822.TEXT":
-                return literal(split_header(letter.data)[1])
-        return literal(letter.data)
+                return literal(split_header(self.data)[1])
+        return literal(self.data)
 
     def _section(self, item: Item) -> bytes:
         words = [".".join(map(str, item.path)), item.text]
@@ -170,9 +184,9 @@ class Answerer:
 
     def _octets(self, item: Item) -> bytes | None:
         if not item.path and not item.text:
-            return self._letter.data
+            return self.data
         if not item.path:
-            header, text = split_header(self._letter.data)
+            header, text = split_header(self.data)
             return text if item.text == "TEXT" else pick_fields(header, item)
         part = find_part(self.message, item.path)
         if part is None or item.text in ("", "MIME"):

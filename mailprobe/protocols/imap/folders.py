@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
 from mailprobe.protocols.imap.grammar import FLAGS_PER_LETTER, BadCommandError, Words, mailbox_word
 from mailprobe.protocols.imap.letters import Outcome, Refusal
 from mailprobe.protocols.imap.searching import parse_date_time
-from mailprobe.protocols.mailstore import Mailbox, MailboxFullError, MailStore
+from mailprobe.protocols.mailstore import Mailbox, MailboxFullError, MailStore, StoreError
 
 SUBSCRIPTIONS_LIMIT = 200
 WILDCARDS_LIMIT = 10  # each may try every place in a name
@@ -24,10 +26,23 @@ def list_mailboxes(store: MailStore, user: str, words: Words, subscribed: bool) 
     word = b"LSUB" if subscribed else b"LIST"
     if not pattern and not subscribed:
         return Outcome([b'* LIST (\\Noselect) "/" ""\r\n'], b"LIST completed")
-    names = sorted(store.subscriptions(user)) if subscribed else store.names(user)
+    names = tuple(sorted(store.subscriptions(user))) if subscribed else store.names(user)
+    attributes = {name: () if subscribed else store.attributes(user, name) for name in names}
+    if pattern.endswith("%"):
+        attributes |= dict.fromkeys(_levels(names), ("\\Noselect",))  # RFC 3501 §6.3.8
     fits = _matcher(reference + pattern)
-    lines = [b"* " + word + b' () "/" ' + mailbox_word(name) + b"\r\n" for name in names if fits.match(name)]
+    lines = [_list_line(word, name, said) for name, said in attributes.items() if fits.match(name)]
     return Outcome(lines, word + b" completed")
+
+
+def _levels(names: tuple[str, ...]) -> list[str]:
+    """Give the levels of the hierarchy that are no mailboxes themselves."""
+    found = {name[:at] for name in names for at, letter in enumerate(name) if letter == "/" and at}
+    return sorted(found - set(names))
+
+
+def _list_line(word: bytes, name: str, attributes: tuple[str, ...]) -> bytes:
+    return b'* %b (%b) "/" %b\r\n' % (word, " ".join(attributes).encode(), mailbox_word(name))
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:
@@ -79,16 +94,23 @@ def unseen(mailbox: Mailbox) -> list[int]:
 
 def create(store: MailStore, user: str, words: Words) -> Outcome:
     """Carry out CREATE."""
-    name = words.mailbox().rstrip("/")
+    name = _new_name(words)
     words.end()
-    if not name or any(wildcard in name for wildcard in "*%"):
-        raise Refusal("[CANNOT] no name for a mailbox")
     try:
         if not store.create(user, name):
             raise Refusal("[ALREADYEXISTS] mailbox exists")
     except MailboxFullError:
         raise Refusal("[LIMIT] too many mailboxes") from None
+    except StoreError as error:
+        raise Refusal(f"[CANNOT] {error}") from None
     return Outcome([], b"CREATE completed")
+
+
+def _new_name(words: Words) -> str:
+    name = words.mailbox().rstrip("/")
+    if not name or any(wildcard in name for wildcard in "*%"):
+        raise Refusal("[CANNOT] no name for a mailbox")
+    return name
 
 
 def delete(store: MailStore, user: str, words: Words) -> Outcome:
@@ -104,10 +126,13 @@ def rename(store: MailStore, user: str, words: Words) -> Outcome:
     """Carry out RENAME."""
     name = words.mailbox()
     words.space()
-    to = words.mailbox()
+    to = _new_name(words)
     words.end()
-    if not store.rename(user, name, to):
-        raise Refusal("[CANNOT] no such mailbox, or the new name is taken")
+    try:
+        if not store.rename(user, name, to):
+            raise Refusal("[CANNOT] no such mailbox, or the new name is taken")
+    except StoreError as error:
+        raise Refusal(f"[CANNOT] {error}") from None
     return Outcome([], b"RENAME completed")
 
 
@@ -157,3 +182,16 @@ def _existing(store: MailStore, user: str, name: str) -> Mailbox:
     if mailbox is None:
         raise Refusal("[NONEXISTENT] no such mailbox")
     return mailbox
+
+
+COMMANDS: dict[str, Callable[[MailStore, str, Words], Outcome]] = {
+    "LIST": partial(list_mailboxes, subscribed=False),
+    "LSUB": partial(list_mailboxes, subscribed=True),
+    "STATUS": status,
+    "CREATE": create,
+    "DELETE": delete,
+    "RENAME": rename,
+    "SUBSCRIBE": partial(subscribe, wanted=True),
+    "UNSUBSCRIBE": partial(subscribe, wanted=False),
+    "APPEND": append,
+}

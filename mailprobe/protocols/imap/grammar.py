@@ -234,7 +234,7 @@ def canonical_flag(flag: str) -> str:
 
 def in_set(sequence: bytes, numbers: Iterable[int], highest: int) -> list[int]:
     """Give those of *numbers* that a set names; ``*`` is *highest*. The set is never spread out."""
-    starts, ends = _ranges(sequence, highest)
+    starts, ends = spans(sequence, highest)
     found = []
     for number in numbers:
         at = bisect_right(starts, number) - 1
@@ -244,7 +244,8 @@ def in_set(sequence: bytes, numbers: Iterable[int], highest: int) -> list[int]:
 
 
 @lru_cache(maxsize=16)  # SEARCH asks for the same set with every letter
-def _ranges(sequence: bytes, highest: int) -> tuple[list[int], list[int]]:
+def spans(sequence: bytes, highest: int) -> tuple[list[int], list[int]]:
+    """Give the first and the last numbers of what a set names, ascending and without overlap."""
     pairs = []
     for item in sequence.split(b","):
         edges = [highest if edge == b"*" else int(edge) for edge in item.split(b":")]

@@ -7,13 +7,23 @@ others only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import msgspec
 
 from mailprobe.protocols.imap.fetching import Answerer, Item, parse_items
 from mailprobe.protocols.imap.grammar import FLAGS_PER_LETTER, BadCommandError, Words
-from mailprobe.protocols.imap.searching import Hit, parse_search
+from mailprobe.protocols.imap.searching import CHARSETS, BadCharsetError, Hit, parse_search
 from mailprobe.protocols.imap.selected import Place, Selected, uid_set
-from mailprobe.protocols.mailstore import Mailbox, MailboxFullError, MailStore
+from mailprobe.protocols.mailstore import (
+    Letter,
+    LetterGoneError,
+    Mailbox,
+    MailboxFullError,
+    MailStore,
+    StoreError,
+)
 
 RESPONSE_LIMIT = 48 << 20  # a client may ask for every message many times in one command
 
@@ -39,7 +49,10 @@ def fetch(selected: Selected, words: Words, by_uid: bool) -> Outcome:
         items = (Item("UID"), *items)
     lines, size = [], 0
     for place in selected.pick(sequence, by_uid):
-        line = _fetch_one(selected, place, items)
+        try:
+            line = _fetch_one(selected, place, items)
+        except LetterGoneError:  # news will say so
+            continue
         size += len(line)
         if size > RESPONSE_LIMIT:
             raise Refusal("[LIMIT] too much at once, ask for fewer messages")
@@ -56,6 +69,10 @@ def _fetch_one(selected: Selected, place: Place, items: tuple[Item, ...]) -> byt
             items = (*items, Item("FLAGS"))
     answerer = Answerer(letter)
     answers = b" ".join(answerer.answer(item) for item in items)
+    if any(item.name == "FLAGS" for item in items):
+        selected.told(letter.uid, letter.flags)
+    if any(item.takes_text for item in items):
+        selected.take(letter.uid)
     return b"* %d FETCH (" % place.number + answers + b")\r\n"
 
 
@@ -65,7 +82,7 @@ def store(selected: Selected, words: Words, by_uid: bool) -> Outcome:
     words.space()
     word = words.word()
     words.space()
-    flags = set(words.flags())
+    flags = frozenset(words.flags())
     words.end()
     if word.removesuffix(".SILENT") not in ("FLAGS", "+FLAGS", "-FLAGS"):
         raise BadCommandError("FLAGS, +FLAGS or -FLAGS expected")
@@ -73,14 +90,22 @@ def store(selected: Selected, words: Words, by_uid: bool) -> Outcome:
     lines = []
     for place in selected.pick(sequence, by_uid):
         old, uid = place.letter.flags, place.letter.uid
-        new = old | flags if word[0] == "+" else old - flags if word[0] == "-" else flags
+        new = _changed(old, flags, word)
         if len(new) > FLAGS_PER_LETTER:
             raise Refusal("[LIMIT] too many flags")
         selected.mailbox.set_flags(uid, new)
         letter = selected.mailbox.get(uid)
-        if letter is not None and not word.endswith(".SILENT"):
+        if letter is None:
+            continue
+        if not word.endswith(".SILENT"):
             lines.append(_fetch_one(selected, Place(place.number, letter), _flag_items(by_uid)))
+        elif _changed(selected.known_flags(uid), flags, word) == letter.flags:  # others have changed nothing beside it
+            selected.told(uid, letter.flags)
     return Outcome(lines, b"STORE completed")
+
+
+def _changed(old: frozenset[str], flags: frozenset[str], word: str) -> frozenset[str]:
+    return old | flags if word[0] == "+" else old - flags if word[0] == "-" else flags
 
 
 def _flag_items(by_uid: bool) -> tuple[Item, ...]:
@@ -89,11 +114,16 @@ def _flag_items(by_uid: bool) -> tuple[Item, ...]:
 
 def search(selected: Selected, words: Words, by_uid: bool) -> Outcome:
     """Carry out SEARCH."""
-    test = parse_search(words)
+    try:
+        test = parse_search(words)
+    except BadCharsetError:
+        known = " ".join(charset.decode() for charset in CHARSETS)
+        raise Refusal(f"[BADCHARSET ({known})] charset not supported") from None
     found = []
     for place in selected.places():
-        if test(Hit(place.number, place.letter, selected.count, selected.highest_uid)):
-            found.append(place.letter.uid if by_uid else place.number)
+        with suppress(LetterGoneError):
+            if test(Hit(place.number, place.letter, selected.count, selected.highest_uid)):
+                found.append(place.letter.uid if by_uid else place.number)
     numbers = b"".join(b" %d" % number for number in found)
     return Outcome([b"* SEARCH" + numbers + b"\r\n"], b"SEARCH completed")
 
@@ -109,28 +139,29 @@ def copy(store: MailStore, user: str, selected: Selected, words: Words, by_uid: 
         raise Refusal("[TRYCREATE] no such mailbox")
     if move:
         _demand_writable(selected)
-    places = selected.pick(sequence, by_uid)
-    if not places:
+    copied = _copy_all(target, [place.letter for place in selected.pick(sequence, by_uid)])
+    if not copied:
         return Outcome([], b"nothing to copy")
-    uids = _copy_all(target, places)
-    source = uid_set([place.letter.uid for place in places])
-    code = b"[COPYUID %d %b %b]" % (target.uid_validity, source, uid_set(uids))  # RFC 4315 §3
+    code = b"[COPYUID %d %b %b]" % (target.uid_validity, uid_set(list(copied)), uid_set(list(copied.values())))
     if not move:
-        return Outcome([], code + b" COPY completed")
-    selected.mailbox.remove([place.letter.uid for place in places])
+        return Outcome([], code + b" COPY completed")  # the code: RFC 4315 §3
+    selected.mailbox.remove(list(copied))
     return Outcome([b"* OK " + code + b" moved\r\n"], b"MOVE completed")
 
 
-def _copy_all(target: Mailbox, places: list[Place]) -> list[int]:
-    uids: list[int] = []
+def _copy_all(target: Mailbox, originals: list[Letter]) -> dict[int, int]:
+    """Copy letters, passing over those that have gone; give the old and the new uids."""
+    copied: dict[int, int] = {}
     try:
-        for place in places:
-            letter = place.letter
-            uids.append(target.append(letter.data, letter.flags, letter.received))
-    except MailboxFullError:
-        target.remove(uids)
-        raise Refusal("[OVERQUOTA] mailbox full") from None
-    return uids
+        for letter in originals:
+            with suppress(LetterGoneError):
+                copied[letter.uid] = target.append(letter.data, letter.flags, letter.received)
+    except (MailboxFullError, StoreError) as error:
+        target.remove(list(copied.values()))
+        if isinstance(error, MailboxFullError):
+            raise Refusal("[OVERQUOTA] mailbox full") from None
+        raise
+    return copied
 
 
 def expunge(selected: Selected, words: Words, by_uid: bool) -> Outcome:
@@ -152,3 +183,11 @@ def remove_deleted(selected: Selected, places: list[Place]) -> None:
 def _demand_writable(selected: Selected) -> None:
     if selected.read_only:
         raise Refusal("[READ-ONLY] mailbox is selected read-only")
+
+
+COMMANDS: dict[str, Callable[[Selected, Words, bool], Outcome]] = {
+    "FETCH": fetch,
+    "STORE": store,
+    "SEARCH": search,
+    "EXPUNGE": expunge,
+}

@@ -6,24 +6,50 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-
-import msgspec
+from functools import cached_property
 
 from mailprobe.protocols.imap.fetching import MONTHS
 from mailprobe.protocols.imap.grammar import DEPTH_LIMIT, BadCommandError, Words, in_set
-from mailprobe.protocols.imap.structure import fields_of, split_header
+from mailprobe.protocols.imap.structure import fields_of, parse_message, split_header
+from mailprobe.protocols.imap.texts import body_text, field_text
 from mailprobe.protocols.mailstore import Letter
 
 KEYS_LIMIT = 30  # each may read every letter whole
+CHARSETS = (b"US-ASCII", b"UTF-8")
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """A letter with its number and the highest ones of its mailbox, which ``*`` stands for."""
+class BadCharsetError(Exception):
+    """A search in a charset that is none of CHARSETS."""
 
-    number: int
-    letter: Letter
-    highest_number: int
-    highest_uid: int
+
+class Hit:
+    """A letter with its number and the highest ones of its mailbox, which ``*`` stands for. It is read when asked."""
+
+    def __init__(self, number: int, letter: Letter, highest_number: int, highest_uid: int) -> None:
+        self.number = number
+        self.letter = letter
+        self.highest_number = highest_number
+        self.highest_uid = highest_uid
+
+    @cached_property
+    def data(self) -> bytes:
+        """The whole letter."""
+        return self.letter.data
+
+    @cached_property
+    def body(self) -> bytes:
+        """The letter without its header."""
+        return split_header(self.data)[1]
+
+    @cached_property
+    def text(self) -> str:
+        """The text of all parts, decoded and in small letters."""
+        return body_text(parse_message(self.data)).lower()
+
+    @cached_property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The fields of its header."""
+        return fields_of(split_header(self.data)[0])
 
 
 Test = Callable[[Hit], bool]
@@ -42,9 +68,12 @@ def parse_search(words: Words) -> Test:
 
     Raises:
         BadCommandError: it has another form.
+        BadCharsetError: strings in that charset are not understood.
     """
     if words.skip(b"CHARSET "):
-        words.astring()
+        charset = words.astring().upper()
+        if charset not in CHARSETS:
+            raise BadCharsetError
         words.space()
     return _parse_keys(words, 0, b"")
 
@@ -92,7 +121,7 @@ def _parse_word(key: str, words: Words, depth: int) -> Test:
             return lambda hit: bool(in_set(sequence, [hit.letter.uid], hit.highest_uid))
         case "LARGER" | "SMALLER":
             size, sign = words.number(), 1 if key == "LARGER" else -1
-            return lambda hit: sign * len(hit.letter.data) > sign * size
+            return lambda hit: sign * hit.letter.size > sign * size
         case "KEYWORD" | "UNKEYWORD":
             flag = words.astring().decode("latin-1").lower()
             wanted = key == "KEYWORD"
@@ -120,21 +149,33 @@ def _texted(key: str, words: Words) -> Test:
         if key == "HEADER":
             name = words.astring().lower()
             words.space()
-        needle = words.astring().lower()
-        return lambda hit: any(
-            field == name and needle in value.lower() for field, value in fields_of(split_header(hit.letter.data)[0])
-        )
+        return _in_field(name, words.astring().lower())
     if key not in ("BODY", "TEXT"):
         raise BadCommandError("no such search key")
-    needle = words.astring().lower()
-    if key == "TEXT":
-        return lambda hit: needle in hit.letter.data.lower()
-    return lambda hit: needle in split_header(hit.letter.data)[1].lower()
+    return _in_body(words.astring().lower(), whole=key == "TEXT")
+
+
+def _in_field(name: bytes, needle: bytes) -> Test:
+    text = needle.decode("utf-8", "replace").lower()
+    return lambda hit: any(
+        field == name and (needle in value.lower() or text in field_text(value).lower()) for field, value in hit.fields
+    )
+
+
+def _in_body(needle: bytes, whole: bool) -> Test:
+    text = needle.decode("utf-8", "replace").lower()
+
+    def test(hit: Hit) -> bool:
+        if needle in (hit.data if whole else hit.body).lower() or text in hit.text:
+            return True
+        return whole and any(text in field_text(value).lower() for _, value in hit.fields)
+
+    return test
 
 
 def _dated(key: str, day: date) -> Test:
     def test(hit: Hit) -> bool:
-        found = _sent(hit.letter) if key.startswith("SENT") else hit.letter.received.date()
+        found = _sent(hit) if key.startswith("SENT") else hit.letter.received.date()
         if found is None:
             return False
         match key.removeprefix("SENT"):
@@ -147,8 +188,8 @@ def _dated(key: str, day: date) -> Test:
     return test
 
 
-def _sent(letter: Letter) -> date | None:
-    for name, value in fields_of(split_header(letter.data)[0]):
+def _sent(hit: Hit) -> date | None:
+    for name, value in hit.fields:
         if name == b"date":
             try:
                 return parsedate_to_datetime(value.decode("latin-1")).date()

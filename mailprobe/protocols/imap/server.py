@@ -1,7 +1,8 @@
 """The server side of IMAP4rev1 (RFC 3501), sans-IO.
 
 With it: LITERAL+ (RFC 7888), SASL-IR (RFC 4959), ID (RFC 2971), IDLE (RFC 2177), NAMESPACE (RFC 2342),
-UIDPLUS (RFC 4315), MOVE (RFC 6851) and UNSELECT (RFC 3691). ``\\Recent`` is never set, as in RFC 9051.
+UIDPLUS (RFC 4315), MOVE (RFC 6851), UNSELECT (RFC 3691) and SPECIAL-USE (RFC 6154). ``\\Recent`` is never set, as in
+RFC 9051.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from mailprobe.protocols.imap.grammar import (
 )
 from mailprobe.protocols.imap.letters import Outcome, Refusal
 from mailprobe.protocols.imap.selected import Selected
-from mailprobe.protocols.mailstore import MailStore, password_fits
-from mailprobe.protocols.sasl import MECHANISMS, SaslError, SaslExchange, decode_response, encode_challenge
+from mailprobe.protocols.mailstore import MailboxBusyError, MailStore, StoreError, password_fits
+from mailprobe.protocols.sasl import SaslError, ServerExchange, decode_response, encode_challenge, server_exchange
 
 _FLAGS = b" ".join(flag.encode() for flag in SYSTEM_FLAGS)
 
@@ -39,7 +40,7 @@ class ImapServer(Conversation):
         self._tag = b""
         self._user: str | None = config.preauth_user
         self._selected: Selected | None = None
-        self._sasl: SaslExchange | None = None
+        self._sasl: ServerExchange | None = None
         self._idle = False
 
     def greeting(self) -> list[Event]:
@@ -84,9 +85,15 @@ class ImapServer(Conversation):
         self._close()
 
     def _news(self, tag: str) -> None:
-        lines = self._selected.news() if self._selected is not None else []
+        lines = self._fresh()
         if lines:
             self._send(b"".join(lines), tag)
+
+    def _fresh(self) -> list[bytes]:
+        try:
+            return self._selected.news() if self._selected is not None and not self._selected.is_stale else []
+        except StoreError:  # the next command on the mailbox will be told
+            return []
 
     # Reading
 
@@ -157,6 +164,8 @@ class ImapServer(Conversation):
             self._bad(name.lower() if name in _COMMANDS else "unknown", str(error))
         except Refusal as refusal:
             self._done(name.lower(), "NO", str(refusal).encode())
+        except (MailboxBusyError, StoreError) as error:
+            self._done(name.lower(), "NO", f"[UNAVAILABLE] {error}".encode())  # RFC 5530 §3
 
     def _dispatch(self, name: str, words: Words, by_uid: bool) -> None:
         if name not in _COMMANDS or (by_uid and name not in _BY_UID):
@@ -167,6 +176,9 @@ class ImapServer(Conversation):
         if state not in needs:
             self._bad(name.lower(), "not possible in this state")
             return
+        if needs == _SELECTED and self._view.is_stale:
+            self._bye("[UNAVAILABLE] the mailbox was rebuilt; select it anew")
+            return
         if bare and not by_uid:
             words.end()
         else:
@@ -174,7 +186,7 @@ class ImapServer(Conversation):
         outcome = handler(self, words, by_uid)
         if outcome is not None:
             if name not in _QUIET or (by_uid and name != "SEARCH"):
-                outcome.untagged.extend(self._selected.news() if self._selected is not None else [])
+                outcome.untagged.extend(self._fresh())
             self._done(name.lower(), "OK", outcome.text, b"".join(outcome.untagged))
 
     # Any state
@@ -217,7 +229,7 @@ class ImapServer(Conversation):
         words.end()
         if not self._config.login(self.secure):
             raise Refusal("[PRIVACYREQUIRED] login needs TLS" if not self.secure else "[CANNOT] LOGIN is disabled")
-        self._admit("login", user, password)
+        self._admit("login", user, password_fits(self._mail, user, password))
 
     def _authenticate(self, words: Words, _by_uid: bool) -> None:
         mechanism = words.word()
@@ -225,18 +237,20 @@ class ImapServer(Conversation):
         if words.skip(b" "):
             initial = b"=" if words.skip(b"=") else words.astring()
         words.end()
-        if mechanism not in self._config.mechanisms(self.secure) or mechanism not in MECHANISMS:
+        offered = self._config.mechanisms(self.secure)
+        exchange = server_exchange(mechanism, offered, self._mail.secret, self._bindings, self._identity)
+        if exchange is None:
             raise Refusal("[CANNOT] mechanism not supported")
-        self._sasl = SaslExchange(mechanism)
         if initial is None:
-            self._challenge(self._sasl)
+            self._sasl = exchange
+            self._challenge(exchange)
         else:
-            self._continue_auth(self._sasl, initial)
+            self._continue_auth(exchange, initial)
 
-    def _challenge(self, exchange: SaslExchange) -> None:
+    def _challenge(self, exchange: ServerExchange) -> None:
         self._send(b"+ " + encode_challenge(exchange.challenge()) + b"\r\n", "auth-challenge")
 
-    def _continue_auth(self, exchange: SaslExchange, line: bytes) -> None:
+    def _continue_auth(self, exchange: ServerExchange, line: bytes) -> None:
         self._sasl = None
         if line == b"*":
             self._bad("authenticate", "cancelled")
@@ -250,10 +264,15 @@ class ImapServer(Conversation):
             self._sasl = exchange
             self._challenge(exchange)
         else:
-            self._admit("authenticate", login.user, login.password)
+            self._admit("authenticate", login.user, login.allowed)
 
-    def _admit(self, tag: str, user: str, password: str) -> None:
-        if password_fits(self._mail, user, password):
+    def _admit(self, tag: str, user: str, allowed: bool) -> None:
+        if allowed:
+            try:
+                self._mail.mailbox(user, "INBOX")
+            except (MailboxBusyError, StoreError) as error:
+                self._done(tag, "NO", f"[UNAVAILABLE] {error}".encode())
+                return
             self._user = user
             self._done(tag, "OK", f"[CAPABILITY {self._capabilities()}] logged in".encode())
             return
@@ -303,33 +322,6 @@ class ImapServer(Conversation):
         ]
         return Outcome(lines, b"[READ-ONLY] completed" if read_only else b"[READ-WRITE] completed")
 
-    def _list(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.list_mailboxes(self._mail, self._owner, words, subscribed=False)
-
-    def _lsub(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.list_mailboxes(self._mail, self._owner, words, subscribed=True)
-
-    def _status(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.status(self._mail, self._owner, words)
-
-    def _create(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.create(self._mail, self._owner, words)
-
-    def _delete(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.delete(self._mail, self._owner, words)
-
-    def _rename(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.rename(self._mail, self._owner, words)
-
-    def _subscribe(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.subscribe(self._mail, self._owner, words, wanted=True)
-
-    def _unsubscribe(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.subscribe(self._mail, self._owner, words, wanted=False)
-
-    def _append(self, words: Words, _by_uid: bool) -> Outcome:
-        return folders.append(self._mail, self._owner, words)
-
     def _start_idle(self, _words: Words, _by_uid: bool) -> None:
         self._send(b"+ idling\r\n", "idle")
         self._idle = True
@@ -337,23 +329,11 @@ class ImapServer(Conversation):
 
     # With a selected mailbox
 
-    def _fetch(self, words: Words, by_uid: bool) -> Outcome:
-        return letters.fetch(self._view, words, by_uid)
-
-    def _store(self, words: Words, by_uid: bool) -> Outcome:
-        return letters.store(self._view, words, by_uid)
-
-    def _search(self, words: Words, by_uid: bool) -> Outcome:
-        return letters.search(self._view, words, by_uid)
-
     def _copy(self, words: Words, by_uid: bool) -> Outcome:
         return letters.copy(self._mail, self._owner, self._view, words, by_uid, move=False)
 
     def _move(self, words: Words, by_uid: bool) -> Outcome:
         return letters.copy(self._mail, self._owner, self._view, words, by_uid, move=True)
-
-    def _expunge(self, words: Words, by_uid: bool) -> Outcome:
-        return letters.expunge(self._view, words, by_uid)
 
     def _close_mailbox(self, _words: Words, _by_uid: bool) -> Outcome:
         view, self._selected = self._view, None
@@ -371,6 +351,16 @@ def _is_tag(tag: bytes) -> bool:
 
 
 _Handler = Callable[[ImapServer, Words, bool], Outcome | None]
+
+
+def _on_folders(name: str) -> _Handler:
+    return lambda server, words, _by_uid: folders.COMMANDS[name](server._mail, server._owner, words)
+
+
+def _on_letters(name: str) -> _Handler:
+    return lambda server, words, by_uid: letters.COMMANDS[name](server._view, words, by_uid)
+
+
 _ANY = ("new", "in", "selected")
 _NEW = ("new",)
 _IN = ("in", "selected")
@@ -388,23 +378,12 @@ _COMMANDS: dict[str, tuple[tuple[str, ...], bool, _Handler]] = {  # states, with
     "NAMESPACE": (_IN, True, ImapServer._namespace),
     "SELECT": (_IN, False, ImapServer._select),
     "EXAMINE": (_IN, False, ImapServer._examine),
-    "LIST": (_IN, False, ImapServer._list),
-    "LSUB": (_IN, False, ImapServer._lsub),
-    "STATUS": (_IN, False, ImapServer._status),
-    "CREATE": (_IN, False, ImapServer._create),
-    "DELETE": (_IN, False, ImapServer._delete),
-    "RENAME": (_IN, False, ImapServer._rename),
-    "SUBSCRIBE": (_IN, False, ImapServer._subscribe),
-    "UNSUBSCRIBE": (_IN, False, ImapServer._unsubscribe),
-    "APPEND": (_IN, False, ImapServer._append),
     "IDLE": (_IN, True, ImapServer._start_idle),
     "CHECK": (_SELECTED, True, ImapServer._noop),
-    "FETCH": (_SELECTED, False, ImapServer._fetch),
-    "STORE": (_SELECTED, False, ImapServer._store),
-    "SEARCH": (_SELECTED, False, ImapServer._search),
     "COPY": (_SELECTED, False, ImapServer._copy),
     "MOVE": (_SELECTED, False, ImapServer._move),
-    "EXPUNGE": (_SELECTED, True, ImapServer._expunge),
     "CLOSE": (_SELECTED, True, ImapServer._close_mailbox),
     "UNSELECT": (_SELECTED, True, ImapServer._unselect),
+    **{name: (_IN, False, _on_folders(name)) for name in folders.COMMANDS},
+    **{name: (_SELECTED, name == "EXPUNGE", _on_letters(name)) for name in letters.COMMANDS},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from collections.abc import Callable
 
@@ -10,11 +11,20 @@ import msgspec
 
 from mailprobe.protocols.commands import AUTH_LINE_LIMIT, Conversation, OverlongLineError
 from mailprobe.protocols.events import Event
-from mailprobe.protocols.mailstore import Letter, Mailbox, MailStore, password_fits
-from mailprobe.protocols.sasl import SaslError, SaslExchange, decode_response, encode_challenge
+from mailprobe.protocols.mailstore import (
+    Letter,
+    LetterGoneError,
+    Mailbox,
+    MailboxBusyError,
+    MailboxPausedError,
+    MailStore,
+    StoreError,
+    password_fits,
+)
+from mailprobe.protocols.sasl import SaslError, ServerExchange, decode_response, encode_challenge, server_exchange
 
 CAPABILITIES = ("TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING")
-_LEADING_DOT = re.compile(rb"^\.", re.MULTILINE)
+_HEADER_END = re.compile(rb"(?:\A|\r?\n)\r?\n")
 
 
 class Pop3Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,17 +82,23 @@ class Pop3Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pop3Server(Conversation):
-    """One POP3 conversation. The maildrop is a snapshot from the login; it is not locked for others."""
+    """One POP3 conversation.
+
+    The maildrop is a snapshot from the login. Other POP3 sessions are locked out of it until this one ends
+    (RFC 1939 §4); IMAP sessions are not, so a letter may be gone when it is asked for.
+    """
 
     def __init__(self, config: Pop3Config, mail: MailStore) -> None:
         super().__init__()
         self._config = config
         self._mail = mail
         self._name: str | None = None  # given with USER
-        self._sasl: SaslExchange | None = None
+        self._sasl: ServerExchange | None = None
         self._mailbox: Mailbox | None = None  # set means TRANSACTION state
         self._letters: tuple[Letter, ...] = ()
         self._deleted: set[int] = set()
+        self._taken: set[int] = set()  # the uids of letters whose text the client has fetched
+        self._unlock: Callable[[], None] | None = None
 
     def greeting(self) -> list[Event]:
         """Give the first +OK line."""
@@ -90,6 +106,19 @@ class Pop3Server(Conversation):
         stamp = f" {self._config.stamp}" if self._config.apop else ""
         self._ok("greeting", text + stamp)
         return self._drain()
+
+    def ended(self) -> None:
+        """Give the maildrop back. Without QUIT nothing is deleted (RFC 1939 §6)."""
+        self._release()
+
+    def _close(self) -> None:
+        super()._close()
+        self._release()
+
+    def _release(self) -> None:
+        unlock, self._unlock = self._unlock, None
+        if unlock is not None:
+            unlock()
 
     def _forget(self) -> None:
         if not self._config.keep_state_across_tls:
@@ -179,7 +208,8 @@ class Pop3Server(Conversation):
             self._err("apop", "not supported")
             return
         text = (self._config.stamp + (secret or "")).encode("utf-8", "surrogateescape")
-        fits = hashlib.md5(text, usedforsecurity=False).hexdigest() == digest  # RFC 1939 §7 knows no other
+        wanted = hashlib.md5(text, usedforsecurity=False).hexdigest()  # RFC 1939 §7 knows no other
+        fits = hmac.compare_digest(wanted.encode(), digest.encode("utf-8", "surrogateescape"))
         self._login("apop", name, secret is not None and fits)
 
     def _auth(self, argument: bytes) -> None:
@@ -188,19 +218,20 @@ class Pop3Server(Conversation):
         mechanism = word.decode("ascii", "replace").upper()
         if not argument and offered:
             self._lines("auth", "mechanisms follow", list(offered))
-        elif mechanism not in offered or mechanism not in ("PLAIN", "LOGIN"):
+            return
+        exchange = server_exchange(mechanism, offered, self._mail.secret, self._bindings, self._identity)
+        if exchange is None:
             self._err("auth", "mechanism not supported")
+        elif initial:
+            self._continue_auth(exchange, initial)
         else:
-            self._sasl = SaslExchange(mechanism)
-            if initial:
-                self._continue_auth(self._sasl, initial)
-            else:
-                self._challenge(self._sasl)
+            self._sasl = exchange
+            self._challenge(exchange)
 
-    def _challenge(self, exchange: SaslExchange) -> None:
+    def _challenge(self, exchange: ServerExchange) -> None:
         self._send(b"+ " + encode_challenge(exchange.challenge()) + b"\r\n", "auth-challenge")
 
-    def _continue_auth(self, exchange: SaslExchange, line: bytes) -> None:
+    def _continue_auth(self, exchange: ServerExchange, line: bytes) -> None:
         self._sasl = None
         if line == b"*":
             self._err("auth", "cancelled")
@@ -214,17 +245,33 @@ class Pop3Server(Conversation):
             self._sasl = exchange
             self._challenge(exchange)
         else:
-            self._login("auth", login.user, password_fits(self._mail, login.user, login.password))
+            self._login("auth", login.user, login.allowed)
 
     def _login(self, tag: str, user: str, allowed: bool) -> None:
-        mailbox = self._mail.mailbox(user, "INBOX") if allowed else None
-        if mailbox is None:
+        if not allowed:
             self._err(tag, "[AUTH] name or password is wrong")  # RFC 3206 §4
             return
-        self._mailbox = mailbox
+        try:
+            self._unlock = self._mail.lock(user)
+            self._mailbox = self._open(user)
+        except MailboxPausedError as error:
+            self._err(tag, f"[SYS/TEMP] {error}")  # RFC 3206 §4
+        except MailboxBusyError as error:
+            self._err(tag, f"[IN-USE] {error}")  # RFC 2449 §8.1.2
+        except StoreError as error:
+            self._err(tag, f"[SYS/TEMP] {error}")
+        else:
+            self._ok(tag, f"{len(self._letters)} messages")
+            return
+        self._release()
+
+    def _open(self, user: str) -> Mailbox:
+        mailbox = self._mail.mailbox(user, "INBOX")
+        if mailbox is None:
+            raise StoreError("the mailbox is not there")
         letters = (mailbox.get(uid) for uid in mailbox.uids())
         self._letters = tuple(letter for letter in letters if letter is not None)
-        self._ok(tag, f"{len(self._letters)} messages")
+        return mailbox
 
     # TRANSACTION
 
@@ -241,10 +288,10 @@ class Pop3Server(Conversation):
 
     def _stat(self, _argument: bytes) -> None:
         alive = self._alive()
-        self._ok("stat", f"{len(alive)} {sum(len(letter.data) for _, letter in alive)}")
+        self._ok("stat", f"{len(alive)} {sum(letter.size for _, letter in alive)}")
 
     def _list(self, argument: bytes) -> None:
-        self._table("list", argument, lambda letter: str(len(letter.data)))
+        self._table("list", argument, lambda letter: str(letter.size))
 
     def _uidl(self, argument: bytes) -> None:
         validity = self._mailbox.uid_validity if self._mailbox is not None else 0
@@ -261,9 +308,26 @@ class Pop3Server(Conversation):
 
     def _retr(self, argument: bytes) -> None:
         picked = self._pick("retr", argument)
-        if picked is not None:
-            data = picked[1].data
+        data = self._text_of("retr", picked[1]) if picked is not None else None
+        if picked is not None and data is not None:
             self._send(f"+OK {len(data)} octets\r\n".encode() + _stuffed(data), "retr")
+            uid = picked[1].uid
+            if self._mailbox is not None and uid not in self._taken:
+                self._taken.add(uid)
+                self._mailbox.taken(uid, "POP3")
+
+    def _text_of(self, tag: str, letter: Letter) -> bytes | None:
+        """Read a letter, or say why it cannot be read."""
+        try:
+            if self._mailbox is not None and self._mailbox.get(letter.uid) is not None:
+                return letter.data
+        except LetterGoneError:
+            pass
+        except StoreError as error:
+            self._err(tag, f"[SYS/TEMP] {error}")
+            return None
+        self._err(tag, "the message was deleted by another session")
+        return None
 
     def _top(self, argument: bytes) -> None:
         number, _, count = argument.strip().partition(b" ")
@@ -271,10 +335,9 @@ class Pop3Server(Conversation):
             self._err("top", "give a message and a number of lines")
             return
         picked = self._pick("top", number)
-        if picked is not None:
-            head, gap, body = picked[1].data.partition(b"\r\n\r\n")
-            lines = body.splitlines(keepends=True)[: int(count)]
-            self._send(b"+OK\r\n" + _stuffed(head + gap + b"".join(lines)), "top")
+        data = self._text_of("top", picked[1]) if picked is not None else None
+        if data is not None:
+            self._send(b"+OK\r\n" + _stuffed(_top_of(data, int(count))), "top")
 
     def _dele(self, argument: bytes) -> None:
         picked = self._pick("dele", argument)
@@ -290,15 +353,42 @@ class Pop3Server(Conversation):
         self._ok("noop", "")
 
     def _quit(self, _argument: bytes) -> None:
-        if self._mailbox is not None and self._deleted:  # the UPDATE state, RFC 1939 §6
-            self._mailbox.remove([self._letters[number - 1].uid for number in self._deleted])
-        self._ok("quit", "bye")
-        self._close()
+        try:
+            if self._mailbox is not None and self._deleted:  # the UPDATE state, RFC 1939 §6
+                self._mailbox.remove([self._letters[number - 1].uid for number in self._deleted])
+        except StoreError as error:
+            self._err("quit", f"[SYS/TEMP] some deleted messages are still there: {error}")
+        else:
+            self._ok("quit", "bye")
+        if not self._closed:
+            self._close()
+
+
+def _top_of(data: bytes, lines: int) -> bytes:
+    """Give the header of a letter and so many lines of its body."""
+    header = _HEADER_END.search(data)
+    end = header.end() if header is not None else len(data)
+    for _ in range(lines):
+        found = data.find(b"\n", end)
+        if found < 0:
+            return data
+        end = found + 1
+    return data[:end]
 
 
 def _stuffed(data: bytes) -> bytes:
-    """Give the body of a multi-line reply with its end (RFC 1939 §3)."""
-    body = _LEADING_DOT.sub(b"..", data)
+    """Give the body of a multi-line reply with its end (RFC 1939 §3).
+
+    A line ends with CRLF. Clients that take a bare LF for a line end, too, must still not see the end of the letter in
+    its middle, so a dot alone between such ends gets company; all other octets behind a bare LF stay as they are.
+    """
+    body = data.replace(b"\r\n.", b"\r\n..").replace(b"\n.\r\n", b"\n..\r\n")
+    for _ in range(2):  # lines of nothing but a dot share their ends
+        body = body.replace(b"\n.\n", b"\n..\n")
+    if body.startswith(b"."):
+        body = b"." + body
+    if body.endswith(b"\n."):
+        body += b"."
     return body + (b".\r\n" if body.endswith(b"\r\n") or not body else b"\r\n.\r\n")
 
 

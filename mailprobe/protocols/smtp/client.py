@@ -1,7 +1,8 @@
-"""The client side of SMTP (RFC 5321), as much of it as finding out about a server needs."""
+"""The client side of SMTP (RFC 5321) and LMTP (RFC 2033): every command as octets, every reply read."""
 
 from __future__ import annotations
 
+import base64
 import re
 
 from mailprobe.model.errors import LocalProtocolError, RemoteProtocolError
@@ -12,6 +13,10 @@ from mailprobe.protocols.client import Client, argument
 # The final line may be the bare code.
 _REPLY_LINE = re.compile(r"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")  # RFC 2034 §3, RFC 3463 §2
+
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BREAKS_OUT = re.compile(r"[<>\s]")  # what would end an address or a parameter early
+_MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")  # RFC 4422 §3.1
 
 # RFC 5321 §3.2 and §4.2.2: what a server says that does not know EHLO; any other 5xx refuses us, not the command.
 KNOWS_NO_EHLO = frozenset({"500", "501", "502", "504"})
@@ -52,15 +57,80 @@ class SmtpClient(Client):
         self._introduced = True
         return self._command(f"HELO {argument(name)}")
 
+    def lhlo(self, name: str) -> bytes:
+        """Introduce ourselves to an LMTP server (RFC 2033 §4.1)."""
+        self._introduced = True
+        return self._command(f"LHLO {argument(name)}")
+
     def starttls(self) -> bytes:
         """Ask to change to TLS (RFC 3207 §4)."""
         if not self._introduced or self.secure:
             raise LocalProtocolError("STARTTLS belongs after EHLO and before TLS")
         return self._command("STARTTLS")
 
-    def mail(self, sender: str) -> bytes:
+    def auth(self, mechanism: str, initial: bytes | None = None) -> bytes:
+        """Begin a login (RFC 4954 §4); *initial* None: the server speaks first."""
+        if not _MECHANISM.fullmatch(mechanism):
+            raise LocalProtocolError(f"{mechanism!r} is no name of a SASL mechanism")
+        if initial is None:
+            return self._command(f"AUTH {mechanism}")
+        return self._command(f"AUTH {mechanism} {base64.b64encode(initial).decode() or '='}")
+
+    def auth_response(self, octets: bytes) -> bytes:
+        """Answer a 334 (RFC 4954 §4)."""
+        return base64.b64encode(octets) + b"\r\n"
+
+    def auth_cancel(self) -> bytes:
+        """Break off a login instead of answering a 334."""
+        return self._command("*")
+
+    def mail(self, sender: str, parameters: tuple[str, ...] = ()) -> bytes:
         """Begin a transaction; an empty *sender* is the null reverse-path."""
-        return self._command(f"MAIL FROM:<{argument(sender)}>")
+        return self._command(f"MAIL FROM:<{_address(sender)}>{_parameters(parameters)}")
+
+    def rcpt(self, address: str, parameters: tuple[str, ...] = ()) -> bytes:
+        """Name a recipient (RFC 5321 §4.1.1.3)."""
+        return self._command(f"RCPT TO:<{_address(address)}>{_parameters(parameters)}")
+
+    def data(self) -> bytes:
+        """Ask to send the message; after a 354 comes `body`."""
+        return self._command("DATA")
+
+    def body(self, octets: bytes) -> bytes:
+        """Give a message in the form that DATA wants: dots doubled, and the end (RFC 5321 §4.5.2).
+
+        *octets* have CRLF line ends. A last line without one gets it; nothing else is changed.
+        """
+        if not octets:
+            return b".\r\n"
+        stuffed = octets.replace(b"\r\n.", b"\r\n..")
+        return b"".join(
+            (b"." if octets.startswith(b".") else b"", stuffed, b".\r\n" if octets.endswith(b"\r\n") else b"\r\n.\r\n")
+        )
+
+    def bdat(self, octets: bytes, last: bool) -> bytes:
+        """Send a chunk of a message, unchanged (RFC 3030 §2)."""
+        return b"BDAT %d%b\r\n%b" % (len(octets), b" LAST" if last else b"", octets)
+
+    def rset(self) -> bytes:
+        """Break off the transaction (RFC 5321 §4.1.1.5)."""
+        return self._command("RSET")
+
+    def noop(self) -> bytes:
+        """Ask for a sign of life (RFC 5321 §4.1.1.9)."""
+        return self._command("NOOP")
+
+    def vrfy(self, name: str) -> bytes:
+        """Ask whether a user or mailbox is known (RFC 5321 §4.1.1.6)."""
+        return self._command(f"VRFY {argument(name)}")
+
+    def expn(self, name: str) -> bytes:
+        """Ask who is on a mailing list (RFC 5321 §4.1.1.7)."""
+        return self._command(f"EXPN {argument(name)}")
+
+    def help(self) -> bytes:
+        """Ask what the server understands (RFC 5321 §4.1.1.8)."""
+        return self._command("HELP")
 
     def quit(self) -> bytes:
         """Say goodbye (RFC 5321 §4.1.1.10)."""
@@ -73,6 +143,19 @@ class SmtpClient(Client):
 
     def _command(self, line: str) -> bytes:
         return line.encode("utf-8") + b"\r\n"
+
+
+def _address(text: str) -> str:
+    if _BREAKS_OUT.search(_QUOTED.sub("", argument(text))):
+        raise LocalProtocolError(f"the address {text!r} holds a space or an angle bracket")
+    return text
+
+
+def _parameters(parameters: tuple[str, ...]) -> str:
+    for text in parameters:
+        if not argument(text) or _BREAKS_OUT.search(text.replace("=<>", "=")):  # AUTH=<>, RFC 4954 §5
+            raise LocalProtocolError(f"the parameter {text!r} is not one word")
+    return "".join(f" {text}" for text in parameters)
 
 
 def reply_text(line: str) -> str:

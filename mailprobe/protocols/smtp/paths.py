@@ -9,6 +9,7 @@ import msgspec
 LOCAL_PART_LIMIT = 64  # RFC 5321 §4.5.3.1.1
 DOMAIN_LIMIT = 255  # RFC 5321 §4.5.3.1.2
 
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^"<>\s])*)>')
 _SOURCE_ROUTE = re.compile(r"^@[^:]*:")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\s]+))?\Z")
@@ -34,10 +35,6 @@ class Path(msgspec.Struct, frozen=True):
     def domain(self) -> str:
         """What stands behind the last ``@``, in lower case; empty when there is none."""
         return self.address.rpartition("@")[2].lower() if "@" in self.address else ""
-
-    def parameter(self, name: str) -> str | None:
-        """Give a parameter's value, empty when it has none, or None when it was not given."""
-        return next((value for key, value in self.parameters if key == name), None)
 
 
 def parse_path(argument: bytes, word: str) -> Path:
@@ -69,7 +66,7 @@ def _checked(address: str, word: str) -> str:
         return address
     local, _, domain = address.rpartition("@")
     enhanced = "5.1.7" if word == "FROM" else "5.1.3"
-    if not _LOCAL_PART.match(local) or not _DOMAIN.match(domain):
+    if not _LOCAL_PART.match(local) or not _DOMAIN.match(domain) or _UNPRINTABLE.search(address):
         raise PathError("malformed address", enhanced)
     if len(local) > LOCAL_PART_LIMIT or len(domain) > DOMAIN_LIMIT:
         raise PathError("address too long", enhanced)

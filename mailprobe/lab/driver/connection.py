@@ -1,25 +1,16 @@
-"""The one way in which lab servers reach a socket.
-
-asyncio gives the octets, ``ssl.MemoryBIO`` the TLS, and nothing else touches either: so the driver alone
-decides what becomes of octets that come between the go-ahead for TLS and the ClientHello, and can write in clear
-into a handshake, leave out the close_notify or end with an RST.
-
-Actions wait in one queue. What arrives is read only when the queue is empty, and the socket is not read at all
-while INBOX_LIMIT octets wait or the client does not take what was written: a client can slow down only itself.
-"""
+"""One client's connection: what arrives, what waits to be done, and what is done next."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import struct
 from collections import deque
-from collections.abc import Callable
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from mailprobe.lab.driver.outlet import Outlet
 from mailprobe.lab.plan import (
     Action,
     AnswerNext,
@@ -29,21 +20,24 @@ from mailprobe.lab.plan import (
     Flood,
     Hang,
     Pause,
-    Plan,
     Raw,
     Send,
     StartTls,
     groups,
 )
 from mailprobe.lab.tls_pipe import TlsPipe
-from mailprobe.protocols.events import Event, ServerCore
+from mailprobe.protocols.events import Accept, Event
+from mailprobe.protocols.mailstore import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mailprobe.lab.driver.listener import Listener
 
 INBOX_LIMIT = 65536
 HELLO_LIMIT = 65536  # octets in clear that are put aside before a ClientHello
 LINGER_S = 2.0  # how long the rest of what a client sends is swallowed after our end
 HANDSHAKE_RECORD = b"\x16"  # the first octet of a ClientHello, RFC 8446 §5.1
-
-Subscribe = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 class _Until(msgspec.Struct, frozen=True):
@@ -60,49 +54,6 @@ class _State(Enum):
     DEAF = "deaf"  # what arrives is swallowed
 
 
-class Listener:
-    """What every connection to one port has in common; an instance is the protocol factory of the port.
-
-    *context* is asked for when the first handshake starts. *flight_delay_s* holds back everything that answers
-    one read, each flight of a handshake, and the greeting. A client that is silent for *idle_s* is dropped.
-    *subscribe* takes a function to call whenever mail has arrived.
-    """
-
-    def __init__(
-        self,
-        core: Callable[[], ServerCore],
-        *,
-        plan: Plan | None = None,
-        context: Callable[[], ssl.SSLContext] | None = None,
-        implicit: bool = False,
-        flight_delay_s: float = 0.0,
-        idle_s: float = 60.0,
-        subscribe: Subscribe | None = None,
-    ) -> None:
-        self.core = core
-        self.plan = plan or Plan()
-        self.context = context
-        self.implicit = implicit
-        self.flight_delay_s = flight_delay_s
-        self.idle_s = idle_s
-        self.subscribe = subscribe
-        self.connections: set[Connection] = set()
-
-    def __call__(self) -> Connection:
-        """Make what asyncio asks for when a client connects."""
-        return Connection(self)
-
-    def abort(self) -> None:
-        """Drop every connection."""
-        for connection in tuple(self.connections):
-            connection.abort()
-
-
-async def serve(listener: Listener, address: str, port: int) -> asyncio.Server:
-    """Listen on one address; port 0 lets the system choose."""
-    return await asyncio.get_running_loop().create_server(listener, address, port)
-
-
 class Connection(asyncio.Protocol):
     """One client."""
 
@@ -112,12 +63,12 @@ class Connection(asyncio.Protocol):
         self._script = listener.plan.begin()
         self._loop = asyncio.get_running_loop()
         self._state = _State.CLEAR
-        self._actions: deque[Action | _Until] = deque()
+        self._actions: deque[Action | _Until | Accept] = deque()
         self._inbox = bytearray()
-        self._outbox = bytearray()
         self._arrived = 0.0
         self._more = False  # the core may have more to say to what it already has
         self._news = False
+        self._undecided: Accept | None = None  # the message that others decide on
         self._eof = False
         self._blocked = False
         self._busy = False
@@ -135,9 +86,11 @@ class Connection(asyncio.Protocol):
         """Say hello, or wait for the ClientHello."""
         assert isinstance(transport, asyncio.Transport), "a stream server makes stream transports"
         self._transport = transport
+        self._out = Outlet(transport)
         self._listener.connections.add(self)
         if self._listener.subscribe is not None:
             self._unsubscribe = self._listener.subscribe(self._mail_came)
+        self._core.met(_address(transport))
         self._arrived = self._loop.time()
         self._watch = self._loop.call_later(self._listener.idle_s, self._check_idle)
         opening: list[Action] = [StartTls()] if self._listener.implicit else []
@@ -175,8 +128,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         """Let go of everything."""
         self._state = _State.DEAF
+        self._undecided = None
         self._actions.clear()
         self._inbox.clear()
+        self._core.ended()
         for timer in (self._timer, self._watch):
             if timer is not None:
                 timer.cancel()
@@ -190,6 +145,8 @@ class Connection(asyncio.Protocol):
 
     def _check_idle(self) -> None:
         left = self._arrived + self._listener.idle_s - self._loop.time()
+        if self._undecided is not None:  # it is the client who waits
+            left = self._listener.idle_s
         if left <= 0:
             self._transport.abort()
         else:
@@ -212,22 +169,21 @@ class Connection(asyncio.Protocol):
             while self._timer is None and not self._blocked and not self._transport.is_closing():
                 if self._actions and self._answer is None:
                     self._perform(self._actions.popleft())
-                elif not self._take_input():
+                elif self._undecided is not None or not self._take_input():
                     break
-                if len(self._outbox) > INBOX_LIMIT:
-                    self._flush()
-            self._flush()
+                self._out.flush_when_full()
+            self._out.flush()
         finally:
             self._busy = False
         if self._eof and self._at_rest():
             self._transport.close()
 
     def _at_rest(self) -> bool:
-        waiting = self._answer is None and bool(self._actions)
+        waiting = self._undecided is not None or (self._answer is None and bool(self._actions))
         return not (waiting or self._inbox or self._timer or self._more)
 
     def _wait(self, seconds: float) -> None:
-        self._flush()
+        self._out.flush()
         self._timer = self._loop.call_later(seconds, self._wake)
 
     def _wake(self) -> None:
@@ -278,8 +234,9 @@ class Connection(asyncio.Protocol):
         self._answer_with(self._core.greeting())
 
     def _answer_with(self, happened: list[Event]) -> None:
-        """Queue what the plan makes of events."""
-        wanted = groups(happened)
+        """Queue what the plan makes of events; a message, with which a core stands still, comes last."""
+        message = happened[-1] if happened and isinstance(happened[-1], Accept) else None
+        wanted = groups(happened if message is None else happened[:-1])
         if wanted:
             self._actions.append(self._release())
         for tag, actions in wanted:
@@ -287,6 +244,8 @@ class Connection(asyncio.Protocol):
             self._actions.extend(actual)
             if _holds_tls(actions) and not _holds_tls(actual):
                 self._answer_with(self._core.resume())
+        if message is not None:
+            self._actions.append(message)
 
     def _release(self) -> _Until:
         """Give the time at which the answer to what arrived last may leave."""
@@ -294,12 +253,12 @@ class Connection(asyncio.Protocol):
 
     # Actions
 
-    def _perform(self, action: Action | _Until) -> None:
+    def _perform(self, action: Action | _Until | Accept) -> None:
         match action:
             case Send():
-                self._write(action.data)
+                self._out.write(action.data)
             case Raw():
-                self._outbox += action.data
+                self._out.clear(action.data)
             case _Until():
                 left = action.time - self._loop.time()
                 if left > 0:
@@ -310,6 +269,8 @@ class Connection(asyncio.Protocol):
                 self._drip(action)
             case Flood():
                 self._flood(action)
+            case Accept():
+                self._decide(action)
             case AnswerNext():
                 self._answer = action
             case StartTls():
@@ -317,27 +278,27 @@ class Connection(asyncio.Protocol):
             case Close():
                 self._end(action.how)
             case Hang():
-                self._flush()
+                self._out.flush()
                 self._fall_silent()
 
-    def _write(self, data: bytes) -> None:
-        if self._state is not _State.SECURE:
-            self._outbox += data
+    def _decide(self, message: Accept) -> None:
+        if self._listener.accept is None:
+            self._answer_with(self._core.deliver())
+            self._more = True
             return
-        try:
-            self._tls.write(data)
-        except ssl.SSLError:  # the client has ended TLS in the meantime
-            self._transport.abort()
-        self._outbox += self._tls.output()
+        self._undecided = message
 
-    def _flush(self) -> None:
-        data = bytes(self._outbox)
-        self._outbox.clear()
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
+        def done(*verdicts: Verdict) -> None:
+            if self._undecided is message:
+                self._undecided = None
+                self._answer_with(self._core.accepted(*verdicts))
+                self._more = True
+                self._advance()
+
+        self._listener.accept(message.envelope, message.data, done)
 
     def _drip(self, drip: Drip) -> None:
-        self._write(drip.data[: drip.chunk])
+        self._out.write(drip.data[: drip.chunk])
         rest = drip.data[drip.chunk :]
         if rest:
             self._actions.appendleft(Drip(rest, drip.chunk, drip.gap_s))
@@ -345,21 +306,18 @@ class Connection(asyncio.Protocol):
 
     def _flood(self, flood: Flood) -> None:
         block = (flood.data * (1 + INBOX_LIMIT // max(1, len(flood.data))))[: flood.limit]
-        self._write(block)
-        self._flush()
+        self._out.write(block)
+        self._out.flush()
         if block and len(block) < flood.limit:
             self._actions.appendleft(Flood(flood.data, flood.limit - len(block)))
 
     def _end(self, how: End) -> None:
-        if how == "fin" and self._state is _State.SECURE:
-            self._tls.end()
-            self._outbox += self._tls.output()
-        self._flush()
+        if how == "fin":
+            self._out.end_tls()
+        self._out.flush()
         self._fall_silent()
         if how == "rst":
-            linger = struct.pack("ii", 1, 0)
-            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self._transport.abort()
+            self._out.reset()
         elif not self._transport.is_closing():
             self._half_close()
 
@@ -378,15 +336,15 @@ class Connection(asyncio.Protocol):
         self._state = _State.DEAF
         self._actions.clear()
         self._inbox.clear()
-        self._answer, self._more = None, False
+        self._answer, self._more, self._undecided = None, False, None
         self._transport.resume_reading()
 
     # TLS
 
     def _begin_tls(self, start: StartTls) -> None:
         assert self._listener.context is not None, "a listener that offers TLS has a context"
-        self._outbox += start.before
-        self._flush()
+        self._out.clear(start.before)
+        self._out.flush()
         self._start = start
         self._tls = TlsPipe(self._listener.context())
         self._state = _State.EXPECTING_HELLO if self._greeted else _State.HANDSHAKE
@@ -402,20 +360,20 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif hello:
             self._state = _State.HANDSHAKE
-            self._outbox += self._start.after
-            self._flush()
+            self._out.clear(self._start.after)
+            self._out.flush()
             self._take(hello + rest)
 
     def _handshake(self) -> None:
         try:
             finished = self._tls.handshake()
         except ssl.SSLError:
-            self._outbox += self._tls.output()  # the alert
+            self._out.clear(self._tls.output())  # the alert
             self._end("no-close-notify")
             return
         flight = self._tls.output()
         if finished and self._tls.ends_with_client:
-            self._outbox += flight  # session tickets
+            self._out.clear(flight)  # session tickets
         elif flight:
             self._actions.extend((self._release(), Raw(flight)))
         if finished:
@@ -423,7 +381,10 @@ class Connection(asyncio.Protocol):
 
     def _finish_handshake(self) -> None:
         self._state = _State.SECURE
-        self._core.secured()
+        self._out.through(self._tls)
+        certificate = self._listener.certificate
+        bindings = self._tls.bindings(None if certificate is None else certificate())
+        self._core.secured(self._tls.version, bindings, self._tls.identity)
         self._actions.extend(self._script.apply("secured", [], secure=True))
         if not self._greeted:
             self._greet()
@@ -439,10 +400,16 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._eof = self._eof or ended
-        self._outbox += self._tls.output()
+        self._out.clear(self._tls.output())
         if clear:
             self._feed(clear)
 
 
 def _holds_tls(actions: list[Action]) -> bool:
     return any(isinstance(action, StartTls) for action in actions)
+
+
+def _address(transport: asyncio.Transport) -> str:
+    """Give the client's IP address, empty on a unix socket."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if isinstance(peer, tuple) else ""
