@@ -20,7 +20,8 @@ class Peer:
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._channel.settimeout(PATIENCE_S)
-        self._channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if channel.family != socket.AF_UNIX:
+            self._channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.heard = b""
 
     def send(self, data: bytes) -> None:

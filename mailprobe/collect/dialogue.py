@@ -1,13 +1,19 @@
-"""One conversation: a sans-IO client on a stream, one command at a time, everything written down."""
+"""One conversation: a sans-IO client on a stream, everything that is said written down.
+
+Commands go out one at a time, or as a group where the protocol lets replies come later (RFC 2920). What a transcript
+shows of a command may differ from what is sent: secrets are masked, and a letter is told by its size.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Awaitable, Iterable
 
 from mailprobe.model.errors import NetworkError, RemoteProtocolError
 from mailprobe.model.evidence import Exchange, Kind, Reply, Stage, Tls, Trouble
 from mailprobe.net import tls
-from mailprobe.net.limits import Deadline
+from mailprobe.net.limits import SESSION_OCTETS_LIMIT, Deadline
 from mailprobe.net.network import Network
 from mailprobe.net.stream import Stream
 from mailprobe.protocols.client import Client
@@ -16,6 +22,7 @@ LINES_KEPT = 60
 LINE_KEPT = 2_000
 FIRST_WORDS = 512
 EXTRA = "extra"  # the status of octets that came without being asked for
+MASKED = "[masked]"
 
 
 class Stopped(Exception):  # noqa: N818 - it is how a conversation ends, not an error of ours
@@ -32,23 +39,36 @@ def stop(stage: Stage, kind: Kind, detail: str) -> Stopped:
 
 
 class Dialogue:
-    """Asks and listens; keeps every exchange and the milliseconds of every stage."""
+    """Asks and listens; keeps every exchange and the milliseconds of every stage.
 
-    def __init__(self, network: Network, client: Client, deadline: Deadline) -> None:
+    *hello* is the name to introduce ourselves by, None for the network's choice.
+    """
+
+    def __init__(self, network: Network, client: Client, deadline: Deadline, hello: str | None = None) -> None:
         self._network = network
         self._deadline = deadline
+        self._hello = hello
+        self._awaited: deque[tuple[Stage, str, float]] = deque()  # what was sent as a group and is not answered
         self.client = client
         self.stream: Stream | None = None
         self.exchanges: list[Exchange] = []
         self.timings: dict[str, float] = {}
         self.first_octets = b""
+        self.in_step = True  # False once nobody knows what the server will say next, or whether it will
         self._farewell_said = False
 
-    async def connect(self, address: str, port: int) -> None:
-        """Open the connection."""
+    async def connect(self, address: str, port: int, octets_limit: int = SESSION_OCTETS_LIMIT) -> None:
+        """Open the connection; *octets_limit* is what the server may send in all."""
+        await self._open(self._network.connect(address, port, self._deadline, octets_limit))
+
+    async def connect_socket(self, path: str, octets_limit: int = SESSION_OCTETS_LIMIT) -> None:
+        """Open a connection to a unix socket."""
+        await self._open(self._network.connect_socket(path, self._deadline, octets_limit))
+
+    async def _open(self, connecting: Awaitable[Stream]) -> None:
         started = time.perf_counter()
         try:
-            self.stream = await self._network.connect(address, port, self._deadline)
+            self.stream = await connecting
         except NetworkError as error:
             # A reset, unlike a refusal, came after the connection was made.
             stage = Stage.GREETING if error.kind is Kind.RESET else Stage.CONNECT
@@ -80,17 +100,86 @@ class Dialogue:
         self.client = client
         client.receive(octets)
 
-    async def ask(self, stage: Stage, command: bytes) -> Reply:
-        """Send one command and wait for its whole reply. Octets nobody asked for are written down first."""
+    async def ask(
+        self,
+        stage: Stage,
+        command: bytes,
+        *,
+        shown: str | None = None,
+        limit_s: float | None = None,
+        patient: bool = False,
+    ) -> Reply:
+        """Send one command and wait for its whole reply. Octets nobody asked for are written down first.
+
+        *shown* stands in the exchange in place of a command that holds a secret or a letter. *limit_s* None is the
+        network's limit for a reply. A *patient* wait goes on for as long as more of the reply comes, within the
+        deadline: letters take their time.
+        """
         started = time.perf_counter()
         self._note_extra(stage)
-        self.opened.write(command)
-        sent = command.decode("utf-8", "replace").removesuffix("\r\n")
-        return await self._listen(stage, sent, self._network.limits.reply_s, started)
+        sent = command.decode("utf-8", "replace").removesuffix("\r\n") if shown is None else shown
+        await self._write(stage, command, sent)
+        return await self._listen(stage, sent, limit_s or self._network.limits.reply_s, started, patient=patient)
 
-    async def listen(self, stage: Stage) -> Reply:
-        """Wait for one more reply to what was already sent."""
-        return await self._listen(stage, "", self._network.limits.reply_s, time.perf_counter())
+    async def send_group(self, commands: Iterable[tuple[Stage, bytes, str]]) -> None:
+        """Send commands in one write, each with its stage and how it is shown; then `listen` once for each of them."""
+        group = list(commands)
+        if not group:
+            return
+        if not self._awaited:
+            self._note_extra(group[0][0])
+        started = time.perf_counter()
+        self._awaited += [(stage, shown, started) for stage, _, shown in group]
+        await self._write(group[0][0], b"".join(command for _, command, _ in group), group[0][2])
+
+    async def listen(self, stage: Stage, *, patient: bool = False) -> Reply:
+        """Wait for one more reply to what was already sent: the oldest unanswered command of a group, if there is one.
+
+        A group's command is kept under its own stage, whatever *stage* says.
+        """
+        started = time.perf_counter()
+        sent = ""
+        if self._awaited:
+            stage, sent, started = self._awaited.popleft()
+        return await self._listen(stage, sent, self._network.limits.reply_s, started, patient=patient)
+
+    async def overhear(self, stage: Stage, limit_s: float) -> bool:
+        """Let the client have what the server says unasked, as in IDLE; False when it says nothing in time.
+
+        Raises:
+            Stopped: the server leaves, or makes no sense.
+        """
+        started = time.perf_counter()
+        phase = self._deadline.phase(limit_s)
+        try:
+            while not self._heard(stage):  # something may have come with the last reply
+                self.client.receive(await self.opened.read(phase.remaining(3_600.0)))
+        except NetworkError as error:
+            if error.kind is Kind.TIMEOUT:
+                return False
+            self.in_step = False
+            raise stop(stage, error.kind, str(error)) from None
+        except RemoteProtocolError as error:
+            self.in_step = False
+            raise stop(stage, error.kind, str(error)) from None
+        finally:
+            self._clock(stage, started)
+        return True
+
+    def _heard(self, stage: Stage) -> bool:
+        before = len(self.client.partial_lines())
+        reply = self.client.next_reply()
+        if reply is None:
+            return len(self.client.partial_lines()) > before
+        self._keep(stage, "", reply, time.perf_counter())
+        if reply.status == "BYE":
+            self.in_step = False
+            raise stop(stage, Kind.CLOSED, reply.lines[-1])
+        return True
+
+    def allow(self, octets: int) -> None:
+        """Let the server send so many octets more, such as those of a letter that is asked for."""
+        self.opened.allow(octets)
 
     async def secure(self, context: tls.Context, server_name: str | None) -> Tls:
         """Do the handshake and forget all that was learnt in clear."""
@@ -101,6 +190,7 @@ class Dialogue:
             await stream.handshake(context, server_name, limit)
         except NetworkError as error:
             self.first_octets = self.first_octets or error.unread
+            self.in_step = False
             raise stop(Stage.HANDSHAKE, error.kind, str(error)) from None
         finally:
             self._clock(Stage.HANDSHAKE, started)
@@ -119,7 +209,7 @@ class Dialogue:
 
     def part(self, trouble: Trouble, command: bytes) -> None:
         """Say goodbye where the trouble left both sides in step: the server said no, and waits for what comes next."""
-        if trouble.kind in {Kind.REJECTED, Kind.TEMPORARY}:
+        if trouble.kind in {Kind.REJECTED, Kind.TEMPORARY} and self.in_step:
             self.farewell(command)
 
     def close(self) -> None:
@@ -138,7 +228,7 @@ class Dialogue:
     @property
     def our_name(self) -> str:
         """The name to introduce ourselves by on this connection."""
-        return self._network.ehlo_name(self.opened)
+        return self._hello or self._network.ehlo_name(self.opened)
 
     @property
     def opened(self) -> Stream:
@@ -146,24 +236,36 @@ class Dialogue:
         assert self.stream is not None, "connect comes first"
         return self.stream
 
-    async def _listen(self, stage: Stage, sent: str, limit_s: float, started: float) -> Reply:
-        phase = self._deadline.phase(limit_s)
+    async def _write(self, stage: Stage, data: bytes, sent: str) -> None:
+        """Send; wait for a server that takes a letter slowly for as long as it takes any of it."""
+        started = time.perf_counter()
+        self.opened.write(data)
         try:
-            reply = await self._reply(phase)
+            await self.opened.sent(self._deadline.remaining(self._network.limits.reply_s))
         except NetworkError as error:
-            self._keep_partial(stage, sent, started)
-            raise stop(stage, error.kind, self._words(error, limit_s)) from None
-        except RemoteProtocolError as error:
+            self.in_step = False
+            self._awaited.clear()
             self._keep_partial(stage, sent, started)
             raise stop(stage, error.kind, str(error)) from None
+
+    async def _listen(self, stage: Stage, sent: str, limit_s: float, started: float, *, patient: bool = False) -> Reply:
+        phase = self._deadline.phase(limit_s)
+        try:
+            reply = await self._reply(phase, limit_s if patient else None)
+        except (NetworkError, RemoteProtocolError) as error:
+            self.in_step = False
+            self._keep_partial(stage, sent, started)
+            words = self._words(error, limit_s) if isinstance(error, NetworkError) else str(error)
+            raise stop(stage, error.kind, words) from None
         finally:
             self._clock(stage, started)
         self._keep(stage, sent, reply, started)
         return reply
 
-    async def _reply(self, phase: Deadline) -> Reply:
+    async def _reply(self, phase: Deadline, piece_s: float | None) -> Reply:
         while (reply := self.client.next_reply()) is None:
-            data = await self.opened.read(phase.remaining(3_600.0))
+            limit_s = phase.remaining(3_600.0) if piece_s is None else self._deadline.remaining(piece_s)
+            data = await self.opened.read(limit_s)
             if len(self.first_octets) < FIRST_WORDS:
                 self.first_octets += data[:FIRST_WORDS]
             self.client.receive(data)
@@ -172,7 +274,10 @@ class Dialogue:
     def _words(self, error: NetworkError, limit_s: float) -> str:
         if error.kind is not Kind.TIMEOUT:
             return str(error)
-        begun = "the reply was not complete" if self.client.partial_lines() or self.first_octets else "silence"
+        met = self.client.partial_lines() or self.client.take_unread() or (not self.exchanges and self.first_octets)
+        begun = "the reply was not complete" if met else "silence"
+        if not self._deadline.remaining(limit_s):
+            return f"{begun} when all the time for this target was spent"
         return f"{begun} after our limit of {limit_s:.3g} s (RFC 5321 §4.5.3.2 allows servers minutes)"
 
     def _note_extra(self, stage: Stage) -> None:

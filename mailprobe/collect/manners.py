@@ -167,6 +167,13 @@ class ImapManners:
         return self.client.logout()
 
 
+def kind_of(client: Client, reply: Reply) -> Kind:
+    """Tell whether a negative reply to any command means "later" (TEMPORARY) or "no" (REJECTED)."""
+    if isinstance(client, pop3.Pop3Client):
+        return _pop3_kind(reply)
+    return _imap_kind(reply) if isinstance(client, imap.ImapClient) else _kind_of(reply.status)
+
+
 def _kind_of(code: str) -> Kind:
     """Tell "later" from "no" (RFC 5321 §4.2.1)."""
     return Kind.TEMPORARY if code.startswith("4") else Kind.REJECTED

@@ -21,7 +21,7 @@ from mailprobe.model.names import address_family
 from mailprobe.net.dns.local import local_answer
 from mailprobe.net.dns.question import Question
 from mailprobe.net.dns.servers import Server, parse_resolver
-from mailprobe.net.limits import Deadline, Limits
+from mailprobe.net.limits import SESSION_OCTETS_LIMIT, Deadline, Limits
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,6 +48,8 @@ class Reach(msgspec.Struct, frozen=True):
     from, None for the system's choice; *families* ``(4, 6)`` or one of them; *ca_file* trust anchors in place
     of the system's; *route* maps an address and port to where they really listen; *internal_networks* are CIDR
     ranges whose addresses are no mistake here; *ehlo_name* is None for the address literal of each connection.
+    *connections_per_port* bounds what one server sees of us at once. *clock* gives the time of day, None for this
+    machine's own.
     """
 
     resolver: str = "system"
@@ -58,6 +60,8 @@ class Reach(msgspec.Struct, frozen=True):
     internal_networks: tuple[str, ...] = ()
     ehlo_name: str | None = None
     limits: Limits = Limits()
+    connections_per_port: int = CONNECTIONS_PER_PORT
+    clock: Callable[[], datetime] | None = None
 
     @property
     def source_family(self) -> int | None:
@@ -170,10 +174,13 @@ class Network:
 
     # -- connect -----------------------------------------------------------------------------------------------
 
-    async def connect(self, address: str, port: int, deadline: Deadline) -> Stream:
-        """Connect to a port, when fewer than two connections to it are open; closing the stream frees the place.
+    async def connect(
+        self, address: str, port: int, deadline: Deadline, octets_limit: int = SESSION_OCTETS_LIMIT
+    ) -> Stream:
+        """Connect to a port, when fewer connections to it are open than the reach allows; closing one frees its place.
 
-        Waiting for a free place is bounded by the deadline, connecting by the limit for it, too.
+        Waiting for a free place is bounded by the deadline, connecting by the limit for it, too. *octets_limit* is
+        what the server may send in all, until `Stream.allow` says more.
 
         Raises:
             NetworkError: LOCAL when no place came free in time, else as `mailprobe.net.stream.open_stream`.
@@ -185,7 +192,7 @@ class Network:
         source = self.reach.source
         if source is not None and address_family(source) != address_family(address):
             raise NetworkError(Kind.LOCAL, f"the source address {source} is of the other address family")
-        slot = self._slots.setdefault((address, port), asyncio.Semaphore(CONNECTIONS_PER_PORT))
+        slot = self._slots.setdefault((address, port), asyncio.Semaphore(self.reach.connections_per_port))
         gate = self._open_gate()
         await _enter(slot, gate, deadline)
         self._under_way.append((address, port))
@@ -198,10 +205,23 @@ class Network:
         try:
             limit_s = deadline.remaining(self.limits.connect_s)
             real_address, real_port = self._way_to(address, port)
-            return await open_stream(real_address, real_port, source=source, limit_s=limit_s, on_close=leave)
+            return await open_stream(
+                real_address, real_port, source=source, limit_s=limit_s, on_close=leave, octets_limit=octets_limit
+            )
         except BaseException:
             leave()
             raise
+
+    async def connect_socket(self, path: str, deadline: Deadline, octets_limit: int = SESSION_OCTETS_LIMIT) -> Stream:
+        """Connect to a unix socket of this machine.
+
+        Raises:
+            NetworkError: as `mailprobe.net.stream.open_socket`.
+        """
+        from mailprobe.net.stream import open_socket
+
+        limit_s = deadline.remaining(self.limits.connect_s)
+        return await open_socket(path, limit_s=limit_s, octets_limit=octets_limit)
 
     def _way_to(self, address: str, port: int) -> tuple[str, int]:
         try:
@@ -241,6 +261,8 @@ class Network:
         if self.reach.ehlo_name:
             return self.reach.ehlo_name
         address = stream.local_address.partition("%")[0]
+        if not address:
+            return "localhost"  # over a unix socket there is no address
         return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
     # -- verify ------------------------------------------------------------------------------------------------
@@ -260,7 +282,7 @@ class Network:
 
     def now(self) -> datetime:
         """The time of day; the only clock that evidence is stamped with."""
-        return datetime.now(UTC)
+        return self.reach.clock() if self.reach.clock is not None else datetime.now(UTC)
 
 
 async def _enter(slot: asyncio.Semaphore, gate: asyncio.Semaphore, deadline: Deadline) -> None:

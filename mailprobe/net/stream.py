@@ -1,4 +1,4 @@
-"""A TCP connection whose every octet is ours, in clear or inside TLS.
+"""A connection whose every octet is ours, in clear or inside TLS, over TCP or a unix socket.
 
 TLS runs over two memory buffers (`ssl.MemoryBIO`), never through ``start_tls`` of a library: octets that a
 server sends between its go-ahead and the handshake stay visible, and a handshake that meets something else than TLS
@@ -14,6 +14,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from mailprobe.model.errors import NetworkError
 from mailprobe.model.evidence import Kind
@@ -29,40 +30,52 @@ _ALERTS_OF_EXTENSIONS = {
     "TLSV1_BAD_CERTIFICATE_HASH_VALUE",
 }
 _FAMILY = re.compile(r"(sslv3|tlsv1|tlsv13) (alert )?")
+_READ_OCTETS = 65_536
 _FIRST_OCTETS = 2_048  # of a failed handshake, kept to recognise what answered
 _TLS_CONTENT_TYPES = range(20, 25)  # RFC 8446 §5.1 and heartbeat, RFC 6520 §3
 _NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENETDOWN}
 _NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRINUSE}
 
 
-class Stream(asyncio.Protocol):
-    """One connection. Make it with `open_stream`; close it always."""
+class Stream(asyncio.BufferedProtocol):
+    """One connection. Make it with `open_stream` or `open_socket`; close it always."""
 
-    def __init__(self, on_close: Callable[[], None]) -> None:
+    def __init__(self, on_close: Callable[[], None], octets_limit: int = SESSION_OCTETS_LIMIT) -> None:
         self._on_close = on_close
         self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray(_READ_OCTETS)
         self._received = bytearray()
         self._total = 0
+        self._octets_limit = octets_limit
+        self._paused = False  # the peer takes less than we have for it
         self._end: NetworkError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._tls: ssl.SSLObject | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._closed = False
+        self._on_arrival: Callable[[], None] | None = None
 
     # -- what asyncio calls ------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - asyncio's signature
+        """Lend the loop our own buffer: for a read of its own it allocates 256 KiB, which takes longer than reading."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what has been put into the buffer."""
+        self.data_received(bytes(memoryview(self._buffer)[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Keep octets until they are read; end the connection over the session limit."""
         self._received += data
         self._total += len(data)
-        if self._total > SESSION_OCTETS_LIMIT and self._end is None:
-            self._end = NetworkError(Kind.LIMIT, f"more than {SESSION_OCTETS_LIMIT} octets in one session")
+        if self._total > self._octets_limit and self._end is None:
+            self._end = NetworkError(Kind.LIMIT, f"more than {self._octets_limit} octets in one session")
             assert self._transport is not None
             self._transport.abort()
         self._wake()
@@ -84,13 +97,28 @@ class Stream(asyncio.Protocol):
             )
         self._wake()
 
+    def pause_writing(self) -> None:
+        """Learn that the peer takes less than we have for it."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Learn that it has taken nearly everything."""
+        self._paused = False
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
     # -- what our side calls -----------------------------------------------------------------------------------
 
     @property
     def local_address(self) -> str:
-        """The address that this connection leaves from."""
+        """The address that this connection leaves from; empty for a unix socket."""
         assert self._transport is not None
-        return str(self._transport.get_extra_info("sockname")[0])
+        name = self._transport.get_extra_info("sockname")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
+    def allow(self, octets: int) -> None:
+        """Let the peer send so many octets more than the session was to have, such as those of a letter asked for."""
+        self._octets_limit += octets
 
     def write(self, data: bytes) -> None:
         """Send *data* in one segment where it fits: two small writes would meet delayed ACK."""
@@ -99,6 +127,23 @@ class Stream(asyncio.Protocol):
                 self._tls.write(data)
             data = self._outgoing.read()
         self._send(data)
+
+    async def sent(self, limit_s: float) -> None:
+        """Wait until what was written is nearly out, or until the peer has something to say, which comes first.
+
+        *limit_s* is for each time the peer takes some of it, not for the whole.
+
+        Raises:
+            NetworkError: the limit passed (TIMEOUT). That the connection has ended is told by reading.
+        """
+        while self._paused and not self._received and self._end is None:
+            before = self.unsent
+            try:
+                async with asyncio.timeout(limit_s):
+                    await self._wait()
+            except TimeoutError:
+                if self.unsent >= before:
+                    raise NetworkError(Kind.TIMEOUT, f"the server took nothing for {limit_s:.1f} s") from None
 
     async def read(self, limit_s: float) -> bytes:
         """Return at least one octet.
@@ -115,6 +160,36 @@ class Stream(asyncio.Protocol):
                     await self._wait()
         except TimeoutError:
             raise NetworkError(Kind.TIMEOUT, f"nothing more within {limit_s:.1f} s") from None
+
+    def call_on_arrival(self, on_arrival: Callable[[], None] | None) -> None:
+        """Call *on_arrival* from now on when octets have come or the connection has ended, for many short reads.
+
+        It asks `read_now`, and keeps the time itself: a timer and a waiting task for each read cost more than the read.
+        """
+        self._on_arrival = on_arrival
+
+    def read_now(self) -> bytes:
+        """Return what has arrived, empty when nothing has. The limit on octets counts anew from here.
+
+        Raises:
+            NetworkError: nothing has arrived and nothing will: CLOSED, RESET, LIMIT, or what `give_up` said.
+        """
+        self._total = 0
+        data = self._take() if self._tls is None else self._decrypt(self._tls)
+        if not data and self._end is not None:
+            raise self._end
+        return data
+
+    def give_up(self, error: NetworkError) -> None:
+        """End the connection at once for a reason of ours."""
+        self._end = self._end or error
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def unsent(self) -> int:
+        """How many octets the peer has not taken yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     async def handshake(self, context: ssl.SSLContext, server_name: str | None, limit_s: float) -> None:
         """Change to TLS as client, sending *server_name* as SNI unless None.
@@ -167,7 +242,9 @@ class Stream(asyncio.Protocol):
             with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()
             self._send(self._outgoing.read())
-        if self._transport is not None:
+        if self._transport is not None and self.unsent:
+            self._transport.abort()  # the peer takes nothing, and closing would wait until it does
+        elif self._transport is not None:
             self._transport.close()
         self._on_close()
 
@@ -227,14 +304,23 @@ class Stream(asyncio.Protocol):
             self._waiter = None
 
     def _wake(self) -> None:
+        if self._on_arrival is not None:
+            self._on_arrival()
+            return
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 
 async def open_stream(
-    address: str, port: int, *, source: str | None, limit_s: float, on_close: Callable[[], None]
+    address: str,
+    port: int,
+    *,
+    source: str | None,
+    limit_s: float,
+    on_close: Callable[[], None],
+    octets_limit: int = SESSION_OCTETS_LIMIT,
 ) -> Stream:
-    """Connect to an IP address.
+    """Connect to an IP address. The peer may send *octets_limit* in all, until `Stream.allow` says more.
 
     Raises:
         NetworkError: REFUSED, UNREACHABLE, RESET, TIMEOUT, or LOCAL when this machine could not try.
@@ -243,11 +329,37 @@ async def open_stream(
     local = (source, 0) if source else None
     try:
         async with asyncio.timeout(limit_s):
-            _, stream = await loop.create_connection(lambda: Stream(on_close), address, port, local_addr=local)
+            _, stream = await loop.create_connection(
+                lambda: Stream(on_close, octets_limit), address, port, local_addr=local
+            )
     except TimeoutError:
         raise NetworkError(Kind.TIMEOUT, f"no connection within {limit_s:.1f} s") from None
     except OSError as error:
         raise _connect_error(error, source) from None
+    return stream
+
+
+async def open_socket(path: str, *, limit_s: float, octets_limit: int = SESSION_OCTETS_LIMIT) -> Stream:
+    """Connect to a unix socket; who may is up to its permissions.
+
+    Raises:
+        NetworkError: REFUSED when nobody listens, LOCAL when there is no such socket or it may not be used, TIMEOUT.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(limit_s):
+            _, stream = await loop.create_unix_connection(lambda: Stream(lambda: None, octets_limit), path)
+    except TimeoutError:
+        raise NetworkError(Kind.TIMEOUT, f"no connection within {limit_s:.1f} s") from None
+    except ConnectionRefusedError:
+        raise NetworkError(Kind.REFUSED, f"connection refused: nobody listens at {path}") from None
+    except BlockingIOError:  # the queue of connections is full, and unix sockets do not wait (EAGAIN)
+        raise NetworkError(Kind.REFUSED, f"connection refused: too many wait at {path}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NetworkError(Kind.LOCAL, f"this machine could not connect to {path}: {reason}") from None
+    except AttributeError:  # pragma: no cover - Windows has none
+        raise NetworkError(Kind.LOCAL, "this machine has no unix sockets") from None
     return stream
 
 

@@ -10,7 +10,7 @@ import functools
 import ssl
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from mailprobe.model.evidence import Tls, Trust
 
@@ -75,3 +75,34 @@ def sent_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
         return tuple(public() or ())
     inner: Any = getattr(tls, "_sslobj")  # noqa: B009 - private up to Python 3.12, where nothing else tells
     return tuple(certificate.public_bytes(2) for certificate in inner.get_unverified_chain() or ())
+
+
+def channel_binding(tls: ssl.SSLObject) -> tuple[Literal["tls-unique", "tls-server-end-point"], bytes] | None:
+    """Give what only the two ends of this TLS connection know, and the name of its kind, or None.
+
+    Up to TLS 1.2 that is ``tls-unique`` (RFC 5929 §3). Python cannot export keys, as ``tls-exporter`` for TLS 1.3
+    (RFC 9266) needs, so there it is ``tls-server-end-point``: the certificate's hash (RFC 5929 §4.1).
+    """
+    if tls.version() != "TLSv1.3":
+        unique = tls.get_channel_binding("tls-unique")
+        if unique:
+            return "tls-unique", unique
+    chain = sent_chain(tls)
+    digest = _end_point(chain[0]) if chain else None
+    return ("tls-server-end-point", digest) if digest else None
+
+
+def _end_point(der: bytes) -> bytes | None:
+    import hashlib
+
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        algorithm = x509.load_der_x509_certificate(der).signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    if algorithm is None:  # Ed25519 has none, and RFC 5929 no word for that
+        return None
+    name = "sha256" if algorithm.name in {"md5", "sha1"} else algorithm.name
+    return hashlib.new(name, der).digest()

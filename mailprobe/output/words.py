@@ -23,6 +23,16 @@ _STAGES = {
     Stage.HANDSHAKE: "in the TLS handshake",
     Stage.CAPABILITIES_TLS: "while asking for capabilities inside TLS",
     Stage.PROBE: "while probing",
+    Stage.LOGIN: "while logging in",
+    Stage.CAPABILITIES_LOGIN: "while asking for capabilities after the login",
+    Stage.MAIL: "at MAIL",
+    Stage.RCPT: "at RCPT",
+    Stage.DATA: "at DATA",
+    Stage.MESSAGE: "at the end of the letter",
+    Stage.LIST: "while listing",
+    Stage.FETCH: "while fetching",
+    Stage.DELETE: "while deleting",
+    Stage.WAIT: "while waiting for a letter",
     Stage.QUIT: "while saying goodbye",
 }
 
@@ -139,6 +149,8 @@ def in_trouble(trouble: Trouble) -> str:
     kind, stage, detail = _KINDS[trouble.kind], _STAGES[trouble.stage], clean(trouble.detail)
     if trouble.stage is Stage.RESOLVE and detail:
         return f"no host could be asked: {detail}"
+    if trouble.stage is Stage.LOGIN and trouble.kind is Kind.LOCAL and detail:
+        return detail
     if detail and trouble.kind in _SENTENCES:
         return detail if _NAMES_THE_STAGE.search(detail) else f"{detail} {stage}"
     if detail.startswith(kind):
