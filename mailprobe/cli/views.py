@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from mailprobe.model.conversation import Conversation
 from mailprobe.model.errors import RecordError
 from mailprobe.model.evidence import Evidence, Session, Tls
 from mailprobe.model.finding import Finding
@@ -30,7 +31,7 @@ def report(evidence: Evidence, findings: Sequence[Finding]) -> Report:
 def session_views(evidence: Evidence) -> tuple[SessionView, ...]:
     """Give every session of a run, in order."""
     return tuple(
-        SessionView(target=target.asked, session=session, certificate=_certificate(session, evidence.collected_at))
+        SessionView(target=target.asked, session=session, certificate=certificate_of(session, evidence.collected_at))
         for target in evidence.targets
         for host in target.hosts
         for address in host.addresses
@@ -38,7 +39,8 @@ def session_views(evidence: Evidence) -> tuple[SessionView, ...]:
     )
 
 
-def _certificate(session: Session, now: datetime) -> CertificateView | None:
+def certificate_of(session: Session | Conversation, now: datetime) -> CertificateView | None:
+    """Say what is to be said of the certificate that a conversation met, None when it met none."""
     if session.tls is None or not session.tls.chain:
         return None
     from mailprobe.records.certificate import names_host, read

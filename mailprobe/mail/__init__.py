@@ -1,0 +1,1 @@
+"""LETTERS: the user agent: compose, submit, retrieve, round trip."""
