@@ -13,6 +13,7 @@ import msgspec
 from mailprobe.lab.certificates import Certificate, Offer
 from mailprobe.lab.dns_zones import HOUR, Fault
 from mailprobe.lab.plan import Rule
+from mailprobe.lab.post.site import PostSite
 from mailprobe.model.finding import Verdict
 
 SUFFIX = "lab.test"
@@ -55,7 +56,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     *zone* maps ``owner TYPE`` to records and replaces the healthy ones of that owner and type; owners are
     relative to the domain, ``@`` the domain itself; ``{a} PTR`` is the reverse name of an address. An empty tuple
-    removes. *addresses* counts the loopback addresses the site has.
+    removes. *addresses* counts the loopback addresses the site has. With *post* it has a post office of its own, else
+    its mail lies with that of all the others.
     """
 
     domain: str
@@ -64,6 +66,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     faults: Mapping[str, Fault] = {}
     addresses: int = 1
     changes: tuple[Change, ...] = ()
+    post: PostSite | None = None
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +91,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     faults: Mapping[str, Fault] = {}
     addresses: int = 1
     changes: tuple[Change, ...] = ()
+    post: PostSite | None = None
 
     @property
     def domain(self) -> str:
@@ -119,4 +123,5 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
             faults=self.faults,
             addresses=self.addresses,
             changes=self.changes,
+            post=self.post,
         )

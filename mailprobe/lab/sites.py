@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from mailprobe.lab.dns_zones import Zones, reverse_name
+from mailprobe.lab.post.site import PostSite
 from mailprobe.lab.scenario import SUFFIX, Site
 
 NETWORK = "127.53.0.0/16"
@@ -30,6 +31,24 @@ NAMED_SITES = (
             "pmg A": ("{c}",),
         },
         addresses=3,
+    ),
+)
+
+# The two ends of the road of a letter.
+POST_SITES = (
+    Site(
+        domain=f"sender.{SUFFIX}",
+        post=PostSite(
+            users={"alice": "secret", "amir": "secret"},
+            aliases="postmaster: alice\nabuse: alice\n",  # RFC 5321 §4.5.1, RFC 2142
+        ),
+    ),
+    Site(
+        domain=f"receiver.{SUFFIX}",
+        post=PostSite(
+            users={"bob": "secret", "carol": "secret", "dave": "secret"},
+            aliases="postmaster: bob\nabuse: bob\nteam: bob, carol\n",
+        ),
     ),
 )
 

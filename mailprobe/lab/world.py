@@ -2,7 +2,7 @@
 
 The lab lives in a daemon thread with an event loop of its own. Only the DNS is bound when it starts. A mail port
 is bound when somebody asks for the way to it, in the thread that asks, and handed to the loop, so that asking
-never waits.
+never waits. A site with a post office opens it when the first client comes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -19,23 +20,29 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from mailprobe.lab.dns_responder import DnsResponder
 from mailprobe.lab.dns_zones import Zones
 from mailprobe.lab.pki import Authority
-from mailprobe.lab.scenario import Reach
+from mailprobe.lab.scenario import Reach, Site
 from mailprobe.lab.scenarios import SCENARIOS as SCENARIOS
 from mailprobe.lab.servers import Behaviour
-from mailprobe.lab.sites import DNS_ADDRESS, NAMED_SITES, NETWORK, NETWORK_6, Place, settle
+from mailprobe.lab.sites import DNS_ADDRESS, NAMED_SITES, NETWORK, NETWORK_6, POST_SITES, Place, settle
 from mailprobe.lab.sockets import bind, can_bind, fill_backlog
 from mailprobe.model.labfile import LabFile
 from mailprobe.model.ports import WELL_KNOWN
 
 if TYPE_CHECKING:
-    from mailprobe.lab.driver import Listener
+    from mailprobe.lab.driver import Listener, Subscribe
     from mailprobe.lab.maildrop import Maildrop
+    from mailprobe.lab.post.control import Answer, Order
+    from mailprobe.lab.post.town import Town
+    from mailprobe.net.network import Network
 
 _ONLY_ADDRESS = "127.0.0.1"
 _DNS_PORT = 53
 _FILES_NEEDED = 8192  # every port of every host, and both ends of some connections
 _STOP_S = 5.0
 _STOP_ROUNDS = 20
+_CONNECTIONS = 8  # of an MTA client to one host
+_ORDER_S = 30.0
+_PATIENCE_S = 1_800.0  # RFC 3501 §5.4: a server waits at least so long for a client that is logged in
 
 Endpoint = tuple[str, int]
 Result = TypeVar("Result")
@@ -46,32 +53,46 @@ class Lab:
 
     *flight_delay_s* holds back everything that answers a flight, DNS answers too. With *fixed_ports* the ports are
     the usual ones plus that number (0 means the real ones), else whatever is free; where there is no loopback
-    address but 127.0.0.1 they are whatever is free in any case. *directory* is where ``ca.pem`` goes, None for
-    a temporary directory that goes with the lab.
+    address but 127.0.0.1 they are whatever is free in any case. *directory* is where ``ca.pem`` and the mail of the
+    sites with a post office go, None for a temporary directory that goes with the lab; a lab that is started again in
+    the same directory goes on where the last one ended, however it ended. *sites* are there beside those of the
+    catalogue; their domains lie below ``lab.test``. *complain* is told, in one line each and in
+    the lab's thread, of files that cannot be used.
     """
 
     def __init__(
-        self, *, flight_delay_s: float = 0.0, fixed_ports: int | None = None, directory: Path | None = None
+        self,
+        *,
+        flight_delay_s: float = 0.0,
+        fixed_ports: int | None = None,
+        directory: Path | None = None,
+        sites: Sequence[Site] = (),
+        complain: Callable[[str], None] | None = None,
     ) -> None:
         self._delay_s = flight_delay_s
         self._fixed_ports = fixed_ports
         self._authority = Authority(directory)
         self._zones = Zones()
-        self._places = settle((*(scenario.site for scenario in SCENARIOS), *NAMED_SITES), self._zones)
+        known = (*(scenario.site for scenario in SCENARIOS), *NAMED_SITES, *POST_SITES)
+        self._places = settle((*known, *sites), self._zones)
+        self._directory = directory
+        self._complain = complain or _say_nothing
         self._lock = threading.Lock()
         self._bound: dict[Endpoint, Endpoint] = {}
         self._sockets: list[socket.socket] = []
         self._listeners: list[Listener] = []
         self._servers: list[asyncio.Task[asyncio.Server]] = []
         self._nowhere: Endpoint | None = None
+        self._clients: dict[str, list[Listener]] = {}  # of the sites with a post office
 
     # Life
 
     def start(self) -> None:
-        """Start the thread and bind the DNS.
+        """Start the thread, bind the DNS, and open the post offices that have letters.
 
         Raises:
-            OSError: the address or the port for the DNS cannot be had.
+            OSError: the address or the port for the DNS cannot be had, or the directory cannot be used.
+            UsageError: another lab runs in the directory.
         """
         self._own_addresses = can_bind(DNS_ADDRESS)
         self._dns = DnsResponder(self._zones, flight_delay_s=self._delay_s)
@@ -80,7 +101,9 @@ class Lab:
         self._thread.start()
         try:
             self._dns_endpoint = self._wait_for(self._dns.start(*self._real(DNS_ADDRESS, _DNS_PORT)))
-        except OSError:
+            if self._directory is not None and self.town.domains_with_letters():
+                self._wait_for(self.town.open_offices(()))
+        except BaseException:
             self.stop()
             raise
 
@@ -135,12 +158,14 @@ class Lab:
             return known
 
     def lab_file(self) -> LabFile:
-        """Bind everything and say where it listens.
+        """Bind everything, open the post offices of the two sites, and say where it all is.
 
         Addresses that are not the lab's own but named in its DNS are in it too, and refuse: nobody who uses the file
         shall talk to a real host by mistake.
         """
         _allow_many_files()
+        self._wait_for(self.town.open_offices(site.domain for site in POST_SITES))
+        directory = str(self.town.directory.absolute()) if self.town.directory is not None else ""
         ports = {
             _text((address, port)): _text(self.route(address, port))
             for address in sorted({*self._places, *self._zones.addresses()})
@@ -151,6 +176,9 @@ class Lab:
             ca_file=str(self.ca_file),
             internal_networks=self.internal_networks,
             ports=ports,
+            directory=directory,
+            control=f"{directory}/control.sock",
+            clock=f"{directory}/clock",
         )
 
     def hosts(self) -> list[tuple[str, str]]:
@@ -162,6 +190,69 @@ class Lab:
             (place.host if many.count(place.site.domain) > 1 else place.site.domain, address)
             for address, place in self._places.items()
         ]
+
+    # Mail of the sites with a post office
+
+    @cached_property
+    def town(self) -> Town:
+        """The post offices; what they do, they do in the lab's thread."""
+        from mailprobe.lab.post.town import Town
+
+        places: dict[str, list[Place]] = {}
+        for address, place in self._places.items():
+            if place.site.post is not None and address == place.address:
+                places.setdefault(place.site.domain, []).append(place)
+        return Town(places, self._directory, network=self._way_out, hang_up=self._hang_up, complain=self._complain)
+
+    def now(self) -> datetime:
+        """The lab's time, which may be ahead of the real one."""
+        return self.town.now() if "town" in self.__dict__ or self._directory is not None else datetime.now(UTC)
+
+    @property
+    def skips_waiting(self) -> bool:
+        """Whether the lab's clock jumps to what is due next when nothing else is left to do."""
+        return self.town.skips_waiting
+
+    @skips_waiting.setter
+    def skips_waiting(self, skips: bool) -> None:
+        self.town.skips_waiting = skips
+
+    @property
+    def mail_directory(self) -> Path:
+        """Where the post offices keep everything, made now if need be."""
+        self._wait_for(self.town.open_offices(()))
+        assert self.town.directory is not None
+        return self.town.directory
+
+    def order(self, order: Order) -> Answer:
+        """Have something done to the post offices, and give how they are after it.
+
+        Raises:
+            UsageError: there is no such part or site, or no such amount of time.
+        """
+        return self._wait_for(self.town.obey(order), _ORDER_S)
+
+    def rest(self, limit_s: float = 10.0) -> None:
+        """Wait until no post office has anything left to do before the clock moves.
+
+        Raises:
+            TimeoutError: they are still busy after *limit_s*.
+        """
+        self._wait_for(self.town.rest(), limit_s)
+
+    def _way_out(self, place: Place) -> Network:
+        """Give the network as a site's MTA client sees it: mail comes from the site's own address."""
+        from mailprobe.net.labs import inside
+        from mailprobe.net.network import Network
+        from mailprobe.net.network import Reach as Way
+
+        source = place.address if self._own_addresses else None
+        way = Way(source=source, families=(4,), ehlo_name=place.host, connections_per_port=_CONNECTIONS)
+        return Network(inside(way, self))
+
+    def _hang_up(self, domain: str) -> None:
+        for listener in self._clients.get(domain, ()):
+            listener.abort()
 
     # Ports
 
@@ -189,16 +280,28 @@ class Lab:
     def _listener(self, behaviour: Behaviour) -> Listener:
         from mailprobe.lab.driver import Listener
 
+        domain = behaviour.domain
+        at_post = behaviour.post is not None
         listener = Listener(
-            behaviour.core(self._mail),
+            behaviour.core(partial(self.town.store, domain) if at_post else lambda: self._mail),
             plan=behaviour.plan,
             context=partial(behaviour.context, self._authority),
             implicit=behaviour.implicit,
             flight_delay_s=self._delay_s,
-            subscribe=self._mail.subscribe,
+            subscribe=self._news_of(behaviour),
+            accept=partial(self.town.accept, domain) if at_post else None,
+            idle_s=_PATIENCE_S if at_post else 60.0,
         )
         self._listeners.append(listener)
+        if at_post:
+            self._clients.setdefault(domain, []).append(listener)
         return listener
+
+    def _news_of(self, behaviour: Behaviour) -> Subscribe | None:
+        """Give what tells a server of new mail; only IMAP has something to say unasked."""
+        if behaviour.post is None:
+            return self._mail.subscribe
+        return partial(self.town.subscribe, behaviour.domain) if behaviour.tells_news else None
 
     def _serve(self, bound: socket.socket, listener: Listener) -> None:
         """Let the loop accept; runs in the lab's thread."""
@@ -223,8 +326,13 @@ class Lab:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    def _wait_for(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_STOP_S)
+    def _wait_for(self, coroutine: Coroutine[Any, Any, Result], limit_s: float = _STOP_S) -> Result:
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(limit_s)
+        except TimeoutError:
+            future.cancel()
+            raise
 
     async def _close(self) -> None:
         self._dns.close()
@@ -234,6 +342,12 @@ class Lab:
             for listener in self._listeners:
                 listener.abort()
             await asyncio.sleep(0)
+        if "town" in self.__dict__:
+            await self.town.close()
+
+
+def _say_nothing(_text: str) -> None:
+    """Complain to nobody: whoever started the lab has no ear for it."""
 
 
 def _text(endpoint: Endpoint) -> str:

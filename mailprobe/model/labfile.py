@@ -13,13 +13,18 @@ class LabFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Where a running lab listens.
 
     *resolver* is ``address:port``; *ca_file* a PEM file with the lab's root; *ports* maps ``address:port`` as the
-    lab's DNS and the mail protocols name it to the ``address:port`` that really listens.
+    lab's DNS and the mail protocols name it to the ``address:port`` that really listens. *directory* holds the post
+    offices, *control* is the path of the doorbell socket, and *clock* the file with the seconds by which the
+    lab's clock is ahead; each is empty when there is none.
     """
 
     resolver: str
     ca_file: str
     internal_networks: tuple[str, ...]
     ports: dict[str, str]
+    directory: str = ""
+    control: str = ""
+    clock: str = ""
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""

@@ -8,9 +8,12 @@ import poplib
 import smtplib
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dns.message
@@ -18,10 +21,14 @@ import dns.query
 import dns.rdatatype
 import pytest
 
-from mailprobe.lab.scenario import Reach, Scenario
+from mailprobe.lab.post.control import Order
+from mailprobe.lab.post.site import PostSite
+from mailprobe.lab.scenario import Reach, Scenario, Site
 from mailprobe.lab.world import SCENARIOS, Lab
 from mailprobe.model.finding import Verdict
+from mailprobe.model.labfile import LabFile
 from mailprobe.model.ports import WELL_KNOWN
+from mailprobe.net.labs import Elsewhere
 
 TIMEOUT_S = 10
 LETTER = b"From: alice@good.lab.test\r\nTo: bob@good.lab.test\r\nSubject: %b\r\n\r\n.Hello\r\n"
@@ -282,6 +289,56 @@ def test_flight_delay_holds_back_greeting_and_dns() -> None:
             connection.recv(100)
         assert asked - started >= 0.045
         assert time.monotonic() - asked >= 0.045
+
+
+# -- post offices -----------------------------------------------------------------------------------------------
+
+
+def test_no_post_office_is_open_before_a_client_comes() -> None:
+    code = (
+        "import sys; from mailprobe.lab.world import Lab\n"
+        "with Lab() as lab: lab.resolver, lab.ca_file, lab.now()\n"
+        "print(*(name for name in ('sqlite3', 'mailprobe.lab.post.office', 'mailprobe.mail') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_lab_file_tells_where_the_mail_is(tmp_path: Path) -> None:
+    with Lab(directory=tmp_path) as running:
+        file = running.lab_file()
+        assert Path(file.directory) == tmp_path
+        assert Path(file.control).is_socket()
+        running.order(Order("tick", seconds=90))
+        elsewhere = Elsewhere(file)
+        assert abs((elsewhere.now() - running.now()).total_seconds()) < 1
+        assert (elsewhere.now() - datetime.now(UTC)).total_seconds() > 80
+
+
+@pytest.mark.parametrize("text", ["", "soon", "nan", "1e400", "-1e300"])
+def test_a_clock_that_cannot_be_read_is_the_real_one(tmp_path: Path, text: str) -> None:
+    (tmp_path / "clock").write_text(text)
+    file = LabFile(resolver="127.0.0.1:53", ca_file="", internal_networks=(), ports={}, clock=str(tmp_path / "clock"))
+    assert abs((Elsewhere(file).now() - datetime.now(UTC)).total_seconds()) < 5
+
+
+def test_sites_can_be_added() -> None:
+    more = Site(domain="more.lab.test", post=PostSite(users={"erin": "secret"}))
+    with Lab(sites=[more]) as running:
+        assert records(running, "more.lab.test", "MX") == ["10 mx.more.lab.test."]
+        assert ("more.lab.test", address_of(running, "more.lab.test")) in running.hosts()
+
+
+def test_stop_leaves_nothing_of_a_post_office_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    threads, before = threading.active_count(), open_files()
+    with Lab() as running, smtp(running, "mx.receiver.lab.test", 25) as client:
+        client.sendmail("eve@far.test", ["bob@receiver.lab.test"], LETTER % b"x")
+        running.rest()
+        client.quit()
+    assert threading.active_count() == threads
+    assert {each for each in open_files() if "socket" in each or ".db" in each} <= before
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- the end ----------------------------------------------------------------------------------------------------

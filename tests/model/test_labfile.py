@@ -14,6 +14,9 @@ FILE = LabFile(
     ca_file="ca.pem",
     internal_networks=("127.53.0.0/16",),
     ports={"127.53.0.1:25": "127.53.0.1:10025"},
+    directory="/var/lab",
+    control="/var/lab/control.sock",
+    clock="/var/lab/clock",
 )
 
 
@@ -22,6 +25,12 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     FILE.write(path)
     assert read_lab_file(path) == FILE
     assert [each.name for each in tmp_path.iterdir()] == ["lab.json"]
+
+
+def test_a_file_of_a_lab_without_post_offices_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "lab.json"
+    path.write_text('{"resolver": "", "ca_file": "", "internal_networks": [], "ports": {}}')
+    assert read_lab_file(path).directory == read_lab_file(path).control == read_lab_file(path).clock == ""
 
 
 def test_writing_again_replaces_the_file(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ class Account:
         self._coming = 0  # octets that have been admitted and are not stored yet
         self._lock = threading.RLock()
 
-    def prepare(self) -> None:
-        """Make INBOX, and finish what was being deleted when the lab died.
+    def prepare(self, host: str) -> None:
+        """Make INBOX, and clear away what was being deleted or written when the lab died, which *host* names as ours.
 
         Raises:
             StoreError: it cannot be made.
@@ -40,6 +40,8 @@ class Account:
         self._make("INBOX").prepare()
         for left in self.path.glob(f"{DELETED}*"):
             shutil.rmtree(left, ignore_errors=True)
+        for name in self.names():
+            self._make(name).sweep(host)
 
     def names(self) -> list[str]:
         """Give the names of all mailboxes, INBOX first.

@@ -19,7 +19,14 @@ _UNWRITABLE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
 class DatabaseError(MailprobeError):
-    """A database of the post office cannot be used; the text names the file and says what to do."""
+    """A database of the post office cannot be used; the text names the file and says what to do.
+
+    *full* tells that the disk is, so that it may work later.
+    """
+
+    def __init__(self, text: str, *, full: bool = False) -> None:
+        super().__init__(text)
+        self.full = full
 
 
 class DamagedDatabaseError(DatabaseError):
@@ -116,7 +123,7 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         if _code(error) in _DAMAGE:
             raise DamagedDatabaseError(f"{path} is damaged ({error}); move it away to start anew") from error
-        raise DatabaseError(f"{path}: {_reason(error)}") from error
+        raise DatabaseError(f"{path}: {_reason(error)}", full=_code(error) == sqlite3.SQLITE_FULL) from error
 
 
 def _reason(error: sqlite3.Error) -> str:

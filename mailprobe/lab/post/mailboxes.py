@@ -76,7 +76,7 @@ class Mailboxes:
         self._lock = threading.RLock()
         self._accounts = {user: Account(user, directory / MAIL / user_directory(user), quota) for user in self._secrets}
         for account in self._accounts.values():
-            account.prepare()
+            account.prepare(self._host)
         self._index = UidIndex(directory, clock, warn)
 
     def close(self) -> None:

@@ -97,6 +97,13 @@ class Maildir:
         except OSError as error:
             raise _store_error(self.path, error) from None
 
+    def sweep(self, host: str) -> None:
+        """Remove from ``tmp`` what we, the *host* in the names, left half written; others may be writing there now."""
+        with suppress(OSError):
+            for file in list((self.path / "tmp").iterdir()):
+                if file.name.endswith(f".{host}"):
+                    file.unlink(missing_ok=True)
+
     def stamp(self) -> tuple[int, int]:
         """Give what changes whenever a name in ``new`` or ``cur`` does: their times of change, in nanoseconds.
 

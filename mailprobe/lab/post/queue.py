@@ -6,8 +6,9 @@ process writes it, in one thread, and commits in batches; any other may read it 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,15 @@ from typing import Self
 
 import msgspec
 
-from mailprobe.lab.post.database import TEXT, DamagedDatabaseError, explained, move_aside, open_database, storable
+from mailprobe.lab.post.database import (
+    TEXT,
+    DamagedDatabaseError,
+    DatabaseError,
+    explained,
+    move_aside,
+    open_database,
+    storable,
+)
 from mailprobe.lab.post.expander import Kind as Goal
 from mailprobe.lab.post.expander import Target
 from mailprobe.lab.post.queue_table import (
@@ -86,6 +95,7 @@ class Queue:
         self.schedule = schedule or Schedule()
         self.moved_aside: Path | None = None
         self._added = 0
+        self._failure: DatabaseError | None = None
         self._before_commit: list[Callable[[sqlite3.Connection], None]] = []
         self._connection = open_database(path, SCHEMA, VERSION)
         self._run(f"UPDATE recipient SET state = '{State.INCOMING}' WHERE state = '{State.ACTIVE}'")
@@ -126,9 +136,12 @@ class Queue:
         """Make everything so far outlive the process.
 
         Raises:
-            DatabaseError: the disk is full, or cannot be written.
+            DatabaseError: the disk is full, or cannot be written; or something before could not be done, and what was
+                done with it is taken back: the database never holds half of anything. The queue is to be opened anew.
         """
-        with explained(self.path):
+        if self._failure is not None:
+            raise self._failure
+        with self._whole():
             for hook in self._before_commit:
                 hook(self._connection)
             if self._added >= TRIM_EVERY:
@@ -150,12 +163,24 @@ class Queue:
             self._connection.rollback()
 
     def _run(self, sql: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
-        with explained(self.path):
+        with self._whole():
             return self._connection.execute(sql, values)
 
     def _run_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
-        with explained(self.path):
+        with self._whole():
             self._connection.executemany(sql, rows)
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Take everything back when something fails."""
+        try:
+            with explained(self.path):
+                yield
+        except DatabaseError as error:
+            self._failure = error
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.rollback()
+            raise
 
     # Letters come
 

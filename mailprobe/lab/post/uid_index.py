@@ -161,7 +161,7 @@ class UidIndex:
             database = sqlite3.connect(self._path, timeout=BUSY_S, check_same_thread=False)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")  # a crash of the machine may cost the last uids, no letters
-            if not there:
+            if not there or self._was_being_made(database):
                 database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
             _examine(database)
         except sqlite3.DatabaseError as error:
@@ -171,6 +171,11 @@ class UidIndex:
                 raise StoreError(f"{self._path.name} cannot be read or written: {error}") from None
             return self._rebuild(error)
         return database
+
+    def _was_being_made(self, database: sqlite3.Connection) -> bool:
+        """Tell whether an earlier lab died before there was anything in the file."""
+        made = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return not made and not self._validity.exists()
 
     def _rebuild(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         """Move the damaged file aside and start with an empty one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mailprobe.lab.scenario import Scenario
-from mailprobe.lab.scenarios import certificate, connection, dns, imap, pop3, smtp, starttls, tls
+from mailprobe.lab.scenarios import certificate, connection, dns, flow, imap, pop3, smtp, starttls, tls
 from mailprobe.model.finding import Verdict
 
 GOOD = Scenario(
@@ -21,6 +21,7 @@ _LAYERS = (
     ("starttls", starttls.SCENARIOS),
     ("tls", tls.SCENARIOS),
     ("certificate", certificate.SCENARIOS),
+    ("flow", flow.SCENARIOS),
 )
 
 SCENARIOS = (

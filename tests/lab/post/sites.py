@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import email
 import smtplib
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from email.message import Message
 from pathlib import Path
 
 import dns.message
@@ -90,3 +92,17 @@ def happened(lab: Lab, number: int = 1) -> list[What]:
 
 def files_in(directory: Path) -> list[str]:
     return sorted(file.name for file in directory.iterdir())
+
+
+def report_in(data: bytes) -> dict[str, Message]:
+    """Take a delivery report apart: the letter itself, the fields about what it is about, and about the recipient."""
+    read = email.message_from_bytes(data)
+    assert read.get_content_type() == "multipart/report"
+    status = _parts(_parts(read)[1])
+    return {"letter": read, "about": status[0], "recipient": status[1]}
+
+
+def _parts(message: Message) -> list[Message]:
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    return [part for part in parts if isinstance(part, Message)]

@@ -1,4 +1,4 @@
-"""`mailprobe lab`: the loopback lab, in the foreground, for one command, or as a catalogue."""
+"""`mailprobe lab up` and `lab run`: a lab for other programs."""
 
 from __future__ import annotations
 
@@ -12,91 +12,37 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import msgspec
 
 from mailprobe.cli.options import put, say, width
-from mailprobe.lab.scenario import Scenario
-from mailprobe.lab.world import SCENARIOS, Lab
+from mailprobe.lab.sites import POST_SITES
+from mailprobe.lab.world import Lab
 from mailprobe.model.errors import UsageError
 from mailprobe.model.labfile import LabFile
 from mailprobe.model.ports import SEVEN_PORTS
+from mailprobe.output.words import clean
 
 OFFSET = 10_000
 _delay = click.option("--delay", type=float, default=0.0, metavar="SECONDS", help="Hold back every flight of a server.")
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A scenario as `lab list --format json` gives it."""
-
-    name: str
-    domain: str
-    check: str
-    verdict: str
-    twin: str
-    wrong: str
-    layer: str
-    ports: tuple[int, ...]
-    unavailable: str
-
-
-@click.group()
-def lab() -> None:
-    """Run a small Internet on loopback whose servers misbehave by name.
-
-    `good.lab.test` is healthy. Every other name of `mailprobe lab list` does one thing otherwise. All users have
-    the password `secret`; `alice` and `bob` have mailboxes. Any command takes --lab to use a lab of its own.
-    """
-
-
-@lab.command("list")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output.")
-@click.argument("words", metavar="[WORD]...", nargs=-1)
-def list_(form: str, words: tuple[str, ...]) -> int:
-    """List the scenarios: what is done wrong, the check that is about it, and its verdict.
-
-    With WORD only those whose name, check or layer holds it.
-    """
-    chosen = [item for item in SCENARIOS if not words or any(_about(item, word) for word in words)]
-    if not chosen:
-        raise UsageError(f"no scenario is about {' or '.join(words)}; `mailprobe lab list` shows all")
-    entries = [_entry(item) for item in chosen]
-    if form == "json":
-        put(msgspec.json.format(msgspec.json.encode(entries), indent=2).decode("utf-8"))
-        return 0
-    put("".join(f"{entry.name:34} {entry.verdict:14} {entry.check}\n    {entry.wrong}\n" for entry in entries))
-    return 0
-
-
-def _about(scenario: Scenario, word: str) -> bool:
-    return any(word in text for text in (scenario.name, scenario.check, scenario.layer))
-
-
-def _entry(scenario: Scenario) -> Entry:
-    return Entry(
-        name=scenario.name,
-        domain=scenario.target,
-        check=scenario.check,
-        verdict=scenario.verdict.value,
-        twin=scenario.twin,
-        wrong=scenario.wrong,
-        layer=scenario.layer,
-        ports=scenario.where,
-        unavailable=scenario.unavailable,
-    )
-
-
-@lab.command()
+@click.command()
 @click.option("--offset", type=int, default=OFFSET, help="Ports are the usual ones plus this (default 10000).")
 @click.option("--real-ports", is_flag=True, help="Use the usual ports themselves, where this user may bind them.")
 @click.option(
     "--file",
     "path",
     type=click.Path(path_type=Path),
-    help="Lab file to write, and to remove at the end; it must not exist. Default: one in a temporary folder.",
+    help="Lab file to write, and to remove at the end; it must not exist. Default: lab.json in the directory.",
+)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keep the mail there: a lab started on it again goes on where the last one ended. Default: a temporary one.",
 )
 @click.option("--all", "everything", is_flag=True, help="Show every port of every host.")
 @_delay
-def up(offset: int, real_ports: bool, path: Path | None, everything: bool, delay: float) -> int:
+def up(offset: int, real_ports: bool, path: Path | None, directory: Path | None, everything: bool, delay: float) -> int:
     """Run the lab in the foreground, for other programs; Ctrl-C ends it.
 
     Prints what listens where, and writes a lab file: with MAILPROBE_LAB set to it, mailprobe in another terminal
@@ -107,11 +53,9 @@ def up(offset: int, real_ports: bool, path: Path | None, everything: bool, delay
     if path is not None and path.exists():
         raise UsageError(f"--file {path}: it exists; name a file that is not there yet")
     ports = 0 if real_ports else offset
-    with (
-        _running(Lab(flight_delay_s=_checked(delay), fixed_ports=ports)) as (running, file),
-        tempfile.TemporaryDirectory(prefix="mailprobe-") as folder,
-    ):
-        path = path or Path(folder) / "lab.json"
+    made = Lab(flight_delay_s=_checked(delay), fixed_ports=ports, directory=directory, complain=_complain)
+    with _running(made) as (running, file), tempfile.TemporaryDirectory(prefix="mailprobe-") as folder:
+        path = path or (directory or Path(folder)) / "lab.json"  # one that a killed lab left there is replaced
         _write(file, path)
         try:
             put(_listing(running, file, everything))
@@ -123,7 +67,7 @@ def up(offset: int, real_ports: bool, path: Path | None, everything: bool, delay
     return 0
 
 
-@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @_delay
 def run(command: tuple[str, ...], delay: float) -> int:
@@ -158,15 +102,23 @@ def _running(running: Lab) -> Iterator[tuple[Lab, LabFile]]:
     try:
         running.start()
     except OSError as error:
-        raise UsageError(f"the lab cannot start: {error}; try another --offset") from None
+        raise UsageError(f"the lab cannot start: {error}{_advice(error)}") from None
     try:
         try:
             file = running.lab_file()
         except OSError as error:
-            raise UsageError(f"the lab cannot listen: {error}; try another --offset") from None
+            raise UsageError(f"the lab cannot listen: {error}{_advice(error)}") from None
         yield running, file
     finally:
         running.stop()
+
+
+def _advice(error: OSError) -> str:
+    return "" if error.filename else "; try another --offset"
+
+
+def _complain(text: str) -> None:
+    say(f"mailprobe: {clean(text)}")
 
 
 def _checked(delay: float) -> float:
@@ -185,7 +137,7 @@ def _write(file: LabFile, path: Path) -> None:
 def _listing(running: Lab, file: LabFile, everything: bool) -> str:
     from mailprobe.output.tables import table
 
-    names = {"good.lab.test", "google.com", "pens.ac.id"}
+    names = {"good.lab.test", "google.com", "pens.ac.id", *(site.domain for site in POST_SITES)}
     hosts = [(name, address) for name, address in running.hosts() if everything or name in names]
     headers = ("host", "address", *(f"{port.number}" for port in SEVEN_PORTS))
     rows = []
@@ -193,7 +145,8 @@ def _listing(running: Lab, file: LabFile, everything: bool) -> str:
         real = [file.ports.get(f"{address}:{port.number}", "-").rpartition(":")[2] for port in SEVEN_PORTS]
         rows.append((name, address, *real))
     hint = "" if everything else f"\n{len(running.hosts()) - len(hosts)} more hosts: --all shows them.\n"
-    head = f"DNS resolver  {file.resolver} (UDP and TCP)\nroot          {file.ca_file}\n\n"
+    head = f"DNS resolver  {file.resolver} (UDP and TCP)\nroot          {file.ca_file}\n"
+    head += f"mail          {file.directory}\n\n"
     return head + table(headers, rows, width=max(width(), 80)) + "\n" + hint
 
 
