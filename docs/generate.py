@@ -9,9 +9,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mailprobe.checks import CHECKS
+from mailprobe.lab.scenario import Scenario
 from mailprobe.lab.world import SCENARIOS
 from mailprobe.model.evidence_file import json_schema
 
@@ -42,18 +44,27 @@ def checks_page() -> str:
 
 def scenarios_page() -> str:
     """Make the page of all lab scenarios."""
-    rows = [
-        f"| `{item.name}` | {item.wrong} | [{item.check}](checks.md#{item.check}) "
-        f"| {item.verdict.value} | `{item.twin}` |"
-        for item in SCENARIOS
-    ]
-    head = (
+    checked = [item for item in SCENARIOS if item.layer != "flow"]
+    letters = [item for item in SCENARIOS if item.layer == "flow"]
+    return (
         "# Lab scenarios\n\n"
         f"The {len(SCENARIOS)} names of the lab, each with `.lab.test` behind it. The twin passes the same check and "
         "differs by one rule. `mailprobe lab list` shows this list, too.\n\n"
+        "## For `mailprobe check --lab`\n\n"
         "| name | what is done | check | verdict | twin |\n|---|---|---|---|---|\n"
+        f"{_rows(checked)}\n"
+        "## For `mailprobe trip --lab`\n\n"
+        "| name | what is done | check | verdict | twin | `mailprobe trip --lab` |\n|---|---|---|---|---|---|\n"
+        f"{_rows(letters, ' `{target}` |')}"
     )
-    return head + "\n".join(rows) + "\n"
+
+
+def _rows(scenarios: Sequence[Scenario], more: str = "") -> str:
+    return "".join(
+        f"| `{item.name}` | {item.wrong} | [{item.check}](checks.md#{item.check}) "
+        f"| {item.verdict.value} | `{item.twin}` |{more.format(target=item.target)}\n"
+        for item in scenarios
+    )
 
 
 def pages() -> dict[Path, str]:

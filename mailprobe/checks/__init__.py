@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from mailprobe.checks import access, addresses, certificate, chain, greeting, mx, replies, smtp, starttls, tls
+from mailprobe.checks import (
+    access,
+    addresses,
+    certificate,
+    chain,
+    greeting,
+    hops,
+    mx,
+    replies,
+    smtp,
+    starttls,
+    tls,
+    trip,
+)
 from mailprobe.checks.registry import Check
 
 # Written out by hand, in the order of a report; a test holds it against the folder.
-MODULES: tuple[ModuleType, ...] = (mx, addresses, greeting, replies, smtp, access, starttls, tls, certificate, chain)
+MODULES: tuple[ModuleType, ...] = (
+    *(mx, addresses, greeting, replies, smtp, access, starttls, tls, certificate, chain),
+    *(trip, hops),  # about a letter that was sent
+)
 
 CHECKS: dict[str, Check] = {
     found.id: found for module in MODULES for found in vars(module).values() if isinstance(found, Check)

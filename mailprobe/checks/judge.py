@@ -9,13 +9,16 @@ from mailprobe.checks.registry import Check, Scene, Subject
 from mailprobe.model.errors import UsageError
 from mailprobe.model.evidence import Address, Evidence, Host, Session, Target
 from mailprobe.model.finding import Finding, Judgement, Verdict
+from mailprobe.model.trip import Trip
+
+EVIDENCE: tuple[type, ...] = (Target, Host, Address, Session)  # the subjects that evidence holds
 
 
 def judge(evidence: Evidence, checks: Collection[Check] | None = None) -> list[Finding]:
     """Judge every subject in the evidence by every check (or by those given), in a fixed order."""
     chosen = CHECKS.values() if checks is None else checks
     return [
-        _finding(check, subject, scene, where)
+        _finding(check, subject, scene, target.asked, where)
         for target in evidence.targets
         for subject, scene, where in _subjects(evidence, target)
         for check in chosen
@@ -23,8 +26,16 @@ def judge(evidence: Evidence, checks: Collection[Check] | None = None) -> list[F
     ]
 
 
-def choose(only: Collection[str] = (), skip: Collection[str] = ()) -> list[Check]:
-    """Give the checks that are named by id or topic in *only* (all when empty) and not in *skip*.
+def judge_trip(trip: Trip, checks: Collection[Check] | None = None) -> list[Finding]:
+    """Judge a trip by every check that is about trips (or by those given), in a fixed order."""
+    chosen = CHECKS.values() if checks is None else checks
+    return [_finding(check, trip, None, trip.name, trip.name) for check in chosen if check.subject is Trip]
+
+
+def choose(
+    only: Collection[str] = (), skip: Collection[str] = (), *, about: Collection[type] = EVIDENCE
+) -> list[Check]:
+    """Give the checks *about* these subjects that are named by id or topic in *only* (all when empty), not in *skip*.
 
     Raises:
         UsageError: a word that is neither an id nor a topic.
@@ -32,7 +43,11 @@ def choose(only: Collection[str] = (), skip: Collection[str] = ()) -> list[Check
     for word in (*only, *skip):
         if word not in CHECKS and word not in TOPICS:
             raise UsageError(f"{word!r} is no check and no topic; topics are {', '.join(TOPICS)}")
-    return [check for check in CHECKS.values() if (not only or _named(check, only)) and not _named(check, skip)]
+    return [
+        check
+        for check in CHECKS.values()
+        if check.subject in about and (not only or _named(check, only)) and not _named(check, skip)
+    ]
 
 
 def _named(check: Check, words: Collection[str]) -> bool:
@@ -57,7 +72,7 @@ def session_name(session: Session) -> str:
     return f"{session.host} [{session.address}]:{session.port}"
 
 
-def _finding(check: Check, subject: Subject, scene: Scene, where: str) -> Finding:
+def _finding(check: Check, subject: Subject, scene: Scene | None, asked: str, where: str) -> Finding:
     try:
         judgement = check(subject, scene)
     except Exception as error:  # noqa: BLE001 - one check that crashes must not silence the others
@@ -66,7 +81,7 @@ def _finding(check: Check, subject: Subject, scene: Scene, where: str) -> Findin
         check=check.id,
         verdict=judgement.verdict,
         severity=check.severity,
-        target=scene.target.asked,
+        target=asked,
         where=where,
         claim=check.claim,
         detail=judgement.detail,

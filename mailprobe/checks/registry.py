@@ -1,7 +1,7 @@
 """What a check is: one function with its metadata beside it.
 
-A check takes its subject by annotation (`Target`, `Host`, `Address` or `Session`), may take a `Scene` besides, and
-returns exactly one `Judgement`. Its docstring is the *why* that people are shown.
+A check takes its subject by annotation (`Target`, `Host`, `Address`, `Session` or `Trip`), may take a `Scene` besides,
+and returns exactly one `Judgement`. Its docstring is the *why* that people are shown.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import msgspec
 
 from mailprobe.model.evidence import Address, Host, Session, Settings, Target
 from mailprobe.model.finding import Cause, Judgement, Severity, Verdict
+from mailprobe.model.trip import Trip
 
-Subject = Target | Host | Address | Session
+Subject = Target | Host | Address | Session | Trip
 
 
 class Scene(msgspec.Struct, frozen=True):
@@ -42,8 +43,8 @@ class Check(msgspec.Struct, frozen=True):
     takes_scene: bool
     function: Callable[..., Judgement]
 
-    def __call__(self, subject: Subject, scene: Scene) -> Judgement:
-        """Judge one subject."""
+    def __call__(self, subject: Subject, scene: Scene | None = None) -> Judgement:
+        """Judge one subject; a trip has no scene around it."""
         return self.function(subject, scene) if self.takes_scene else self.function(subject)
 
 

@@ -15,6 +15,12 @@ _COMMANDS = {
     "check": ("mailprobe.cli.check:check", "Ask everything, judge it, say what to fix."),
     "collect": ("mailprobe.cli.evidence:collect", "Write down the evidence as JSON, without judging it."),
     "judge": ("mailprobe.cli.evidence:judge", "Judge evidence collected earlier."),
+    "smtp": ("mailprobe.cli.conversations:smtp", "Hold one SMTP conversation, step by step."),
+    "pop3": ("mailprobe.cli.conversations:pop3", "Hold one POP3 conversation; list and fetch letters."),
+    "imap": ("mailprobe.cli.conversations:imap", "Hold one IMAP conversation; list and fetch letters."),
+    "send": ("mailprobe.cli.send:send", "Write a letter and send it, or many."),
+    "trip": ("mailprobe.cli.trip:trip", "Send a letter and wait until it arrives, hop by hop."),
+    "protocols": ("mailprobe.cli.protocols:protocols", "Compare SMTP, POP3, POP3S and IMAP, and prove it."),
     "explain": ("mailprobe.cli.explain:explain", "Explain a check: why it matters and what to do."),
     "lab": ("mailprobe.cli.lab:lab", "Run the loopback lab: servers that misbehave by name."),
 }

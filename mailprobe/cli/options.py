@@ -90,8 +90,11 @@ def open_network(
     ehlo: str | None = None,
     ca_file: Path | None = None,
     internal_net: tuple[str, ...] = (),
+    running: Lab | None = None,
 ) -> Iterator[Network]:
     """Give the network that the options describe: the world, the lab in this process, or one that runs elsewhere.
+
+    *running* is a lab that the caller has started already: then it is that one.
 
     Raises:
         UsageError: an option that cannot be.
@@ -105,16 +108,24 @@ def open_network(
         ehlo_name=_ehlo_name(ehlo),
         limits=_limits(timeout),
     )
+    if running is not None:
+        yield Network(inside(reach, running))
+        return
     if lab:
-        with _running_lab() as running:
-            yield Network(inside(reach, running))
+        with running_lab() as started:
+            yield Network(inside(reach, started))
         return
     file = os.environ.get("MAILPROBE_LAB")
     yield Network(inside(reach, Elsewhere(read_lab_file(Path(file)))) if file else reach)
 
 
 @contextmanager
-def _running_lab() -> Iterator[Lab]:
+def running_lab() -> Iterator[Lab]:
+    """Give a lab in this process, and end it.
+
+    Raises:
+        UsageError: it cannot start.
+    """
     from mailprobe.lab.world import Lab
 
     lab = Lab()

@@ -204,7 +204,9 @@ class _Attempt:
         with_it = pending is not None and self._goes_with(client, mechanism, pending)
         command = _begin(client, mechanism, pending if with_it else None)
         pending = None if with_it else pending
-        reply = await self._ask(command, _without_last_word(command) if with_it else None)
+        # Of the salt and the server's signature passwords can be guessed, offline and as fast as one likes.
+        telling = mechanism.startswith("SCRAM-")
+        reply = await self._ask(command, _without_last_word(command) if with_it else None, telling=telling)
         while reply.status in _CHALLENGE:
             try:
                 challenge = decode_response(_behind_status(reply))
@@ -213,7 +215,7 @@ class _Attempt:
                 await self._ask(client.auth_cancel(), None)
                 raise stop(Stage.LOGIN, Kind.GARBAGE, f"{mechanism}: {error}") from None
             pending = None
-            reply = await self._ask(client.auth_response(response), MASKED if response else "")
+            reply = await self._ask(client.auth_response(response), MASKED if response else "", telling=telling)
         if reply.status in _SUCCESS:
             _check(mechanism, exchange)
         return reply
@@ -227,8 +229,12 @@ class _Attempt:
             return len(f"AUTH {mechanism} \r\n") + (len(initial) + 2) // 3 * 4 <= SMTP_LINE_LIMIT
         return isinstance(client, ImapClient) and self.offer.initial_response
 
-    async def _ask(self, command: bytes, shown: str | None) -> Reply:
-        return await self._dialogue.ask(Stage.LOGIN, command, shown=shown)
+    async def _ask(self, command: bytes, shown: str | None, *, telling: bool = False) -> Reply:
+        """Ask; *telling* keeps the words of a challenge from being written down."""
+        reply = await self._dialogue.ask(Stage.LOGIN, command, shown=shown)
+        if telling and reply.status in _CHALLENGE:
+            self._dialogue.hide_reply()
+        return reply
 
 
 def _begin(client: SmtpClient | Pop3Client | ImapClient, mechanism: str, initial: bytes | None) -> bytes:

@@ -21,17 +21,17 @@ def findings(report: Report) -> str:
     """
     listed = [each for each in news(report) if each.verdict is Verdict.FAIL or open_question(each)]
     families = [
-        _family(
+        family(
             "mailprobe_success",
             "1 when every check of severity error passed or did not apply, else 0.",
             [({"target": target.asked}, float(_succeeded(target, report))) for target in report.targets],
         ),
-        _family(
+        family(
             "mailprobe_findings",
             "How many checks ended with this verdict.",
             [sample for target in report.targets for sample in _counted(report, target.asked)],
         ),
-        _family(
+        family(
             "mailprobe_finding",
             "1 for each check that failed, broke or could not be decided.",
             [(_labels(finding), 1.0) for finding in listed],
@@ -48,12 +48,12 @@ def ports(mailprobe: str, collected_at: datetime, sessions: Sequence[SessionView
 def _run(mailprobe: str, collected_at: datetime, sessions: Sequence[SessionView]) -> str:
     return "".join(
         [
-            _family(
+            family(
                 "mailprobe_port_open",
                 "1 when the port took the connection; the state says how it declined otherwise.",
                 [({**_place(view), "state": reachability(view.session)}, _is_open(view)) for view in sessions],
             ),
-            _family(
+            family(
                 "mailprobe_phase_seconds",
                 "How long each phase of the conversation took.",
                 [
@@ -62,13 +62,13 @@ def _run(mailprobe: str, collected_at: datetime, sessions: Sequence[SessionView]
                     for phase, ms in view.session.timings.items()
                 ],
             ),
-            _family(
+            family(
                 "mailprobe_certificate_not_after_timestamp_seconds",
                 "When the server's certificate expires, in seconds since 1970.",
                 _expiries(sessions),
             ),
-            _family("mailprobe_build_info", "The version that wrote this.", [({"version": mailprobe}, 1.0)]),
-            _family(
+            family("mailprobe_build_info", "The version that wrote this.", [({"version": mailprobe}, 1.0)]),
+            family(
                 "mailprobe_last_run_timestamp_seconds",
                 "When the evidence was collected, in seconds since 1970.",
                 [({}, collected_at.timestamp())],
@@ -131,7 +131,7 @@ def _expiries(sessions: Iterable[SessionView]) -> list[Sample]:
     ]
 
 
-def _family(name: str, text: str, samples: Sequence[Sample]) -> str:
+def family(name: str, text: str, samples: Sequence[Sample]) -> str:
     """Write one metric; of samples with the same labels the first stands, since twice is an error."""
     lines: dict[str, str] = {}
     for labels, value in samples:

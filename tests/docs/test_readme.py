@@ -11,6 +11,11 @@ from docs.generate import BLOCK, README, output_of
 EXAMPLES = [(match["command"], match["output"]) for match in BLOCK.finditer(README.read_text(encoding="utf-8"))]
 # What differs from run to run: times, ephemeral ports, and the widths that follow from them.
 _MOVING = (
+    (re.compile(r"<[\w-]+[0-9a-f]{16,}@|<\d{14}\.[0-9a-f]+@"), "<ID@"),
+    (re.compile(r"\b\d{4}[0-9A-Z]{9}(R\d+)?\b"), "QUEUE-ID"),
+    (re.compile(r"\d{4}-\d\d-\d\d"), "DATE"),
+    (re.compile(r"\b\d\d:\d\d(:\d\d(\.\d{3})?)?\b"), "TIME"),
+    (re.compile(r"\b\d{10}\.(?=QUEUE-ID)"), "SECONDS."),
     (re.compile(r"\b\d+(\.\d+)? m?s\b"), "N ms"),
     (re.compile(r"(127\.\d+\.\d+\.\d+)(:|#)\d{4,5}\b"), r"\1\2PORT"),
     (re.compile(r"127\.53\.\d+\.\d+"), "ADDRESS"),

@@ -1,0 +1,159 @@
+"""`mailprobe trip`: send a letter, wait until it arrives, and say how it came."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mailprobe import __version__
+from mailprobe.cli import meanwhile
+from mailprobe.cli.options import network_options, open_network, put, running_lab, session_options, style, width
+from mailprobe.cli.status import UNDECIDED
+from mailprobe.cli.trip_options import (
+    LAB_PASSWORD,
+    LOST_AFTER_S,
+    Wanted,
+    check_wanted,
+    make_plan,
+    read_pair,
+    trip_options,
+)
+from mailprobe.cli.verdicts import exit_status
+from mailprobe.mail.trip import Lull, Plan, trip_by_turns
+from mailprobe.mail.trip import trip as make_trip
+from mailprobe.model.finding import Severity
+from mailprobe.model.trip import Trip, TripReport
+from mailprobe.net.network import Network
+
+if TYPE_CHECKING:
+    from mailprobe.cli.trip_lab import Road
+
+_AFTERWARDS = ("mailprobe.checks", "mailprobe.checks.judge", "mailprobe.output.trip")
+
+
+@click.command()
+@click.argument("sender", metavar="[FROM", required=False)
+@click.argument("recipient", metavar="TO]", required=False)
+@trip_options
+@network_options
+@session_options
+def trip(sender: str | None, recipient: str | None, **given: Any) -> int:
+    """Send a letter from FROM to TO, wait until it arrives, and say how it came: each hop, each delay.
+
+    \b
+    mailprobe trip a@a.test b@b.test --submit smtp.a.test --imap imap.b.test
+    mailprobe trip a@a.test b@b.test --mx --pop3 mail.b.test --format nagios
+    mailprobe trip a@a.test b@b.test --state /var/lib/trip.json
+    mailprobe trip --lab
+
+    The letter is found again by a token of its own, in the inbox or in the junk folder, compared with what was sent,
+    and deleted; nothing else is touched. Passwords come from MAILPROBE_FROM_PASSWORD and MAILPROBE_TO_PASSWORD, from
+    files or a prompt. In the lab alice writes to bob, the eight steps are shown, and the clock skips all waiting.
+    Exit status: 0 all well, 1 a finding at or above --fail-on, 3 something could not be decided.
+    """
+    wanted = Wanted(**{name: given.pop(name) for name in Wanted.__struct_fields__})
+    in_lab = given["lab"] or "MAILPROBE_LAB" in os.environ
+    pair = read_pair(sender, recipient, in_lab=in_lab)
+    check_wanted(wanted, lab=given["lab"])
+    plan = make_plan(*pair, wanted, known=LAB_PASSWORD if in_lab else None)
+    with _open(pair, wanted, given) as (network, lull, road):
+        found = meanwhile.ask(network, _go(network, plan, wanted, lull), _AFTERWARDS)
+        report = _judged(found, network)
+        return _deliver(report, wanted, road)
+
+
+async def _go(network: Network, plan: Plan, wanted: Wanted, lull: Lull | None) -> tuple[Trip, ...]:
+    if wanted.state is None:
+        return (await make_trip(network, plan, lull),)
+    return await trip_by_turns(network, plan, wanted.state, wanted.lost_after or LOST_AFTER_S, lull)
+
+
+@contextmanager
+def _open(
+    pair: tuple[str, str], wanted: Wanted, given: dict[str, Any]
+) -> Iterator[tuple[Network, Lull | None, Road | None]]:
+    """Open the network, and in the lab what is to be seen of it beside: its clock and the road of letters."""
+    if not given["lab"]:
+        with open_network(**given) as network:
+            yield network, None, _road_elsewhere()
+        return
+    from mailprobe.cli.trip_lab import LabLull, LabRoad, read_pause
+
+    pause = read_pause(wanted.pause, *pair) if wanted.pause is not None else None
+    with running_lab() as lab, open_network(**given, running=lab) as network:
+        road = LabRoad(lab)
+
+        def show() -> None:
+            if pause is not None and wanted.form == "table":
+                put(road.standing(pause, style(), width()))
+
+        yield network, LabLull(lab, pause, show), road
+
+
+def _road_elsewhere() -> Road | None:
+    """Give the road in a lab that runs elsewhere, if it keeps one."""
+    file = os.environ.get("MAILPROBE_LAB")
+    if not file:
+        return None
+    from mailprobe.cli.trip_lab import Road
+    from mailprobe.model.labfile import read_lab_file
+
+    directory = read_lab_file(Path(file)).directory
+    return Road(Path(directory)) if directory else None
+
+
+def _judged(found: tuple[Trip, ...], network: Network) -> TripReport:
+    from mailprobe.checks.judge import judge_trip
+
+    findings = tuple(finding for each in found for finding in judge_trip(each))
+    return TripReport(mailprobe=__version__, at=network.now(), trips=found, findings=findings)
+
+
+def _deliver(report: TripReport, wanted: Wanted, road: Road | None) -> int:
+    """Write the report, and give the exit status."""
+    if wanted.form == "nagios":
+        from mailprobe.output.trip_monitoring import nagios
+
+        text, state = nagios(report)
+        put(text)
+        return int(state)
+    put(_written(report, wanted, road))
+    status = exit_status(report.findings, Severity(wanted.fail_on))
+    return 0 if status == UNDECIDED and wanted.undecided_ok else status
+
+
+def _written(report: TripReport, wanted: Wanted, road: Road | None) -> str:
+    from mailprobe.output import trip as output
+
+    if wanted.form == "table":
+        return _table(report, wanted, road)
+    if wanted.form == "json":
+        return output.document(report, road.events(report.trips[-1].message_id) if road is not None else None)
+    if wanted.form == "jsonl":
+        return output.lines(report)
+    if wanted.form == "prometheus":
+        from mailprobe.output.trip_monitoring import metrics
+
+        return metrics(report)
+    if wanted.form == "junit":
+        from mailprobe.output.junit import junit
+
+        return junit(output.as_report(report))
+    from mailprobe.output.github import github
+
+    return github(output.as_report(report))
+
+
+def _table(report: TripReport, wanted: Wanted, road: Road | None) -> str:
+    from mailprobe.output import trip as output
+
+    shown = [road.timeline(report.trips[-1].message_id, style(), width())] if road is not None else []
+    shown.append(output.trips(report, style(), width(), verbose=wanted.verbose, explain=wanted.explain))
+    if wanted.verbose:
+        shown.append(output.conversations(report, style()))
+    return "\n".join(part for part in shown if part)

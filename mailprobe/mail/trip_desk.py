@@ -1,0 +1,342 @@
+"""One mailbox at an end of a trip: looked into again and again, for letters and reports that are ours.
+
+Only what carries a token of ours is taken for ours, and only that is ever deleted, by its uid. What goes wrong is
+written down and tried again at the next look: the last one counts. A login that was refused is not tried again, for
+servers lock accounts for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+import msgspec
+
+from mailprobe.collect.dialogue import Stopped, stop
+from mailprobe.collect.lookups import host
+from mailprobe.mail.login import Login
+from mailprobe.mail.reading import Folder, ImapInbox, Inbox, inbox_at
+from mailprobe.mail.trip_letter import TOKEN_HEADER, body_of, difference, hops_of, token_of
+from mailprobe.mail.trip_state import SentLetter
+from mailprobe.model.conversation import Conversation, Place, Security
+from mailprobe.model.evidence import Kind, Stage, Trouble
+from mailprobe.model.ports import Protocol, Service
+from mailprobe.model.trip import Access, Bounce, Copy, Look
+from mailprobe.net.limits import Deadline
+from mailprobe.net.network import Network
+from mailprobe.protocols.imap.responses import Fetched
+from mailprobe.records.delivery_report import DeliveryReport, delivery_report
+
+INBOX = "INBOX"
+JUNK_FOLDERS = 3  # that are looked into beside the inbox
+LETTER_LIMIT = 4_194_304  # ours have a thousand octets; a report may return them and more
+ADDRESSES_LIMIT = 4
+LOOKS_AT_ONCE = 3
+COPIES_LIMIT = 20  # of one letter, at one look
+REPORTS_LIMIT = 30  # at one look
+RECIPIENTS_LIMIT = 50  # of one report that are told of
+IMAP_POLL_S = 10.0  # the inbox tells when something comes, the junk folder and the sender's mailbox do not
+POP3_POLL_S = 5.0
+_DAY = timedelta(days=1)
+# Where reports are found: by their type (RFC 6522), or by who writes them, in the ways that servers write it.
+_OF_REPORTS = (
+    ("Content-Type", "delivery-status"),
+    ("From", "MAILER-DAEMON"),
+    ("From", "Mailer-Daemon"),
+    ("From", "mailer-daemon"),
+)
+_Key = tuple[str, str]  # folder and uid
+_Item = TypeVar("_Item", Copy, Bounce)
+
+
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a mailbox is read, and by whom."""
+
+    host: str
+    port: int
+    service: Service
+    security: Security
+    login: Login
+
+    @property
+    def access(self) -> Access:
+        """How it is read."""
+        return Access.POP3 if self.service.protocol is Protocol.POP3 else Access.IMAP
+
+
+class Watch:
+    """A mailbox that is looked into, for as long as *deadline* allows. No method raises; `end` is always due."""
+
+    def __init__(self, network: Network, desk: Desk, deadline: Deadline) -> None:
+        self._network = network
+        self._desk = desk
+        self._deadline = deadline
+        self._inbox: Inbox | None = None
+        self._conversation: Conversation | None = None
+        self._folders: tuple[Folder, ...] = ()
+        self._is_barred = False
+        self._own: set[_Key] = set()
+        self._past_reports: set[_Key] = set()
+        self.trouble: Trouble | None = None
+        self.copies: dict[str, list[Copy]] = {}  # by token
+        self.bounces: dict[str, list[Bounce]] = {}
+
+    @property
+    def look(self) -> Look:
+        """What came of it so far."""
+        return Look(
+            user=self._desk.login.credentials.user,
+            access=self._desk.access,
+            folders=tuple(folder.name for folder in self._folders),
+            conversation=self._inbox.record() if self._inbox is not None else self._conversation,
+            trouble=self.trouble,
+        )
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    async def look_for_copies(self, letters: Sequence[SentLetter], *, watched: bool) -> None:
+        """Look for letters; *watched* tells that what is there now came just now."""
+        await self._try(self._search_copies(letters, watched=watched))
+
+    async def look_for_reports(self, letters: Sequence[SentLetter]) -> None:
+        """Look for delivery reports about letters."""
+        await self._try(self._search_reports(letters))
+
+    async def skip_past_reports(self) -> None:
+        """Learn which reports are there already: they are about other letters."""
+        await self._try(self._note_reports())
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until something may be there, so many seconds at most."""
+        if self._inbox is None or self._desk.access is Access.POP3:
+            await asyncio.sleep(min(seconds, POP3_POLL_S))
+        else:
+            await self._try(self._wait(self._inbox, min(seconds, IMAP_POLL_S)))
+
+    async def _wait(self, inbox: Inbox, seconds: float) -> None:
+        await inbox.wait(seconds)
+
+    async def _search_copies(self, letters: Sequence[SentLetter], *, watched: bool) -> None:
+        inbox = await self._opened()
+        # The inbox comes last: then it is the one that is open, and tells of news.
+        for folder in (*self._folders[1:], *self._folders[:1]):
+            for _ in range(LOOKS_AT_ONCE):
+                count = await inbox.open(folder.name)
+                await self._search_folder(inbox, folder, letters, watched=watched)
+                if await inbox.open(folder.name) == count:
+                    break  # else something came while it was searched, of which nobody would tell again
+
+    async def _search_folder(
+        self, inbox: Inbox, folder: Folder, letters: Sequence[SentLetter], *, watched: bool
+    ) -> None:
+        for number, letter in enumerate(letters):
+            if number:
+                await inbox.open(folder.name)  # a look at the newest letters begins anew
+            found = await inbox.search(TOKEN_HEADER, letter.token)
+            for uid in found[:COPIES_LIMIT]:
+                if (folder.name, uid) not in self._own:
+                    await self._take(inbox, folder, uid, letter, watched=watched)
+
+    async def _take(self, inbox: Inbox, folder: Folder, uid: str, letter: SentLetter, *, watched: bool) -> None:
+        octets = await _fetched(inbox, uid)
+        if octets is not None and token_of(octets) != letter.token:
+            return  # somebody quotes us
+        self._own.add((folder.name, uid))
+        changed = difference(letter.body, body_of(octets)) if octets is not None else ""
+        self.copies.setdefault(letter.token, []).append(
+            Copy(
+                folder=folder.name,
+                junk=folder.is_junk,
+                uid=uid,
+                seen_at=self._network.now(),
+                watched=watched,
+                arrived_at=await _arrived(inbox, uid),
+                fetched=octets is not None,
+                hops=hops_of(octets, letter.sent_at) if octets is not None else (),
+                unchanged=not changed if octets is not None else None,
+                difference=changed,
+                removed=False,
+            )
+        )
+
+    async def _note_reports(self) -> None:
+        for folder in await self._opened_folders():
+            self._past_reports.update(await self._reports_in(folder))
+
+    async def _search_reports(self, letters: Sequence[SentLetter]) -> None:
+        oldest = min((letter.sent_at for letter in letters), default=self._network.now()) - _DAY
+        for folder in await self._opened_folders():
+            for key in await self._reports_in(folder):
+                await self._read_report(key, letters, oldest)
+
+    async def _opened_folders(self) -> tuple[Folder, ...]:
+        await self._opened()
+        return self._folders
+
+    async def _reports_in(self, folder: Folder) -> list[_Key]:
+        """Find the reports in a folder that were not looked at before, the newest of them; leave the folder open."""
+        inbox = await self._opened()
+        await inbox.open(folder.name)
+        found = [(folder.name, uid) for field, word in _OF_REPORTS for uid in await inbox.search(field, word)]
+        return [key for key in dict.fromkeys(found) if key not in self._past_reports][-REPORTS_LIMIT:]
+
+    async def _read_report(self, key: _Key, letters: Sequence[SentLetter], oldest: datetime) -> None:
+        inbox = await self._opened()
+        folder, uid = key
+        self._past_reports.add(key)
+        arrived = await _arrived(inbox, uid)
+        if arrived is not None and arrived < oldest:
+            return
+        octets = await _fetched(inbox, uid)
+        report = delivery_report(octets) if octets is not None else None
+        if report is None or octets is None:
+            return
+        for letter in letters:
+            if report.message_id == letter.message_id or letter.token.encode() in octets:
+                self._own.add(key)
+                self.bounces.setdefault(letter.token, []).extend(_bounces(report, folder, uid))
+
+    # -- deleting ----------------------------------------------------------------------------------------------
+
+    async def remove(self) -> None:
+        """Delete the letters and reports that are ours, and nothing else."""
+        if self._own:
+            await self._try(self._remove())
+
+    async def _remove(self) -> None:
+        for folder in self._folders:
+            own = {key for key in self._own if key[0] == folder.name}
+            if own and await self._delete(folder, [uid for _, uid in own]):
+                self.copies = {token: _removed(items, own) for token, items in self.copies.items()}
+                self.bounces = {token: _removed(items, own) for token, items in self.bounces.items()}
+
+    async def _delete(self, folder: Folder, uids: Sequence[str]) -> bool:
+        """Delete letters; False when the server left them there, marked."""
+        inbox = await self._opened()
+        await inbox.open(folder.name)
+        left = await inbox.delete(uids)
+        if self._desk.access is Access.POP3:  # gone only once the visit has ended well (RFC 1939 §6)
+            await self._close()
+            if self._conversation is not None and self._conversation.trouble is not None:
+                trouble = self._conversation.trouble
+                raise stop(Stage.DELETE, trouble.kind, f"nobody knows whether the letter was deleted: {trouble.detail}")
+        return not left
+
+    # -- the connection ----------------------------------------------------------------------------------------
+
+    async def end(self) -> None:
+        """Say goodbye."""
+        await self._close()
+
+    async def _try(self, doing: Coroutine[None, None, None]) -> None:
+        """Do it; keep what stopped it, and begin the next time with a new connection."""
+        if self._is_barred:
+            doing.close()
+            return
+        try:
+            await doing
+            self.trouble = None
+            if self._desk.access is Access.POP3:
+                await self._close()  # or else the mailbox stays locked (RFC 1939 §4)
+        except Stopped as stopped:
+            self.trouble = stopped.trouble
+            self._is_barred = stopped.trouble.stage is Stage.LOGIN and stopped.trouble.kind is not Kind.TEMPORARY
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._inbox is not None:
+            await self._inbox.end()
+            self._conversation, self._inbox = self._inbox.record(), None
+
+    async def _opened(self) -> Inbox:
+        if self._inbox is not None:
+            return self._inbox
+        places = await _places(self._network, self._desk)
+        for number, place in enumerate(places, 1):
+            inbox = inbox_at(self._network, place, self._desk.login, self._deadline, letter_limit=LETTER_LIMIT)
+            self._inbox = inbox
+            try:
+                await inbox.open(INBOX)
+                break
+            except Stopped as stopped:
+                if stopped.trouble.stage is not Stage.CONNECT or number == len(places):
+                    raise
+                await self._close()
+        assert self._inbox is not None, "there is at least one place"
+        if not self._folders:
+            self._folders = await _folders(self._inbox)
+        return self._inbox
+
+
+async def _places(network: Network, desk: Desk) -> list[Place]:
+    """Find the addresses of a mail server.
+
+    Raises:
+        Stopped: it has none.
+    """
+    found = await host(network, desk.host)
+    if not found.addresses:
+        settled = all(answer.rcode in {"NOERROR", "NXDOMAIN"} for answer in found.answers)
+        kind = Kind.REJECTED if settled else Kind.TEMPORARY
+        raise stop(Stage.RESOLVE, kind, f"{desk.host} has no address" if settled else f"{desk.host}: no answer")
+    return [
+        Place(host=desk.host, address=each.address, port=desk.port, service=desk.service, security=desk.security)
+        for each in found.addresses[:ADDRESSES_LIMIT]
+    ]
+
+
+async def _folders(inbox: Inbox) -> tuple[Folder, ...]:
+    """Give the inbox, and the folders where suspicious mail goes."""
+    found = await inbox.folders()
+    junk = [folder for folder in found if folder.is_junk and folder.can_be_opened and folder.name.upper() != INBOX]
+    return (Folder(INBOX), *junk[:JUNK_FOLDERS])
+
+
+async def _fetched(inbox: Inbox, uid: str) -> bytes | None:
+    """Give a letter, None when it is too large to be looked at."""
+    try:
+        return await inbox.fetch(uid)
+    except Stopped as stopped:
+        if stopped.trouble.kind is Kind.LIMIT and inbox.visit.dialogue.in_step:
+            return None
+        raise
+
+
+async def _arrived(inbox: Inbox, uid: str) -> datetime | None:
+    """Ask when a letter came, by the server's clock (INTERNALDATE); only IMAP tells."""
+    if not isinstance(inbox, ImapInbox):
+        return None
+    client = inbox.visit.imap
+    await inbox.visit.dialogue.ask(Stage.FETCH, client.uid_fetch([int(uid)], "UID", "INTERNALDATE"))
+    told = [each for each in client.take_responses() if isinstance(each, Fetched)]
+    return next((_moment(each.internal_date) for each in told if each.internal_date is not None), None)
+
+
+def _moment(text: str) -> datetime | None:
+    """Read ``17-Jul-1996 02:44:25 -0700`` (RFC 9051 §9, date-time)."""
+    try:
+        return datetime.strptime(text.strip(), "%d-%b-%Y %H:%M:%S %z").astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _bounces(report: DeliveryReport, folder: str, uid: str) -> list[Bounce]:
+    return [
+        Bounce(
+            recipient=each.address,
+            action=each.action,
+            status=each.status,
+            diagnostic=" ".join(each.diagnostic.split()),  # it was folded
+            remote=each.remote or report.reporter,
+            folder=folder,
+            uid=uid,
+            removed=False,
+        )
+        for each in report.recipients[:RECIPIENTS_LIMIT]
+    ]
+
+
+def _removed(items: Iterable[_Item], gone: set[_Key]) -> list[_Item]:
+    return [msgspec.structs.replace(item, removed=True) if (item.folder, item.uid) in gone else item for item in items]
