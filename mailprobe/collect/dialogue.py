@@ -299,6 +299,12 @@ class Dialogue:
         secure = self.client.secure
         self.exchanges.append(Exchange(stage=stage, secure=secure, sent=sent, reply=reply, ms=milliseconds))
 
+    def hide_reply(self) -> None:
+        """Keep no more than the status of the last reply: what else it says would tell something of a secret."""
+        last = self.exchanges[-1]
+        hidden = Reply(status=last.reply.status, lines=(f"{last.reply.status} {MASKED}",), quirks=last.reply.quirks)
+        self.exchanges[-1] = Exchange(stage=last.stage, secure=last.secure, sent=last.sent, reply=hidden, ms=last.ms)
+
     def _clock(self, stage: Stage, started: float) -> None:
         spent = (time.perf_counter() - started) * 1000
         self.timings[stage.value] = round(self.timings.get(stage.value, 0.0) + spent, 3)

@@ -11,13 +11,14 @@ import msgspec
 from mailprobe.model.labfile import LabFile
 from mailprobe.model.ports import WELL_KNOWN
 from tests.peers.certificates import CertificateAuthority, Kind
-from tests.peers.servers.dovecot import Dovecot, DovecotOptions
+from tests.peers.servers.dovecot import EVERY_MECHANISM, USUAL_MECHANISMS, Dovecot, DovecotOptions
 from tests.peers.servers.postfix import Postfix, PostfixOptions
 from tests.peers.servers.process import Process, free_port
-from tests.peers.zones import MAIL_ADDRESS, MAIL_DOMAIN, MAIL_HOST
+from tests.peers.zones import MAIL_ADDRESS, MAIL_DOMAIN
 
 SMTP_PORTS = (25, 587, 465)
 ACCESS_PORTS = (110, 995, 143, 993)
+LMTP_PORT = 24  # RFC 2033 wants any but 25; this is the customary one
 PASSWORD = "secret"
 
 
@@ -32,6 +33,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     - *legacy_tls*: Postfix with Debian's defaults (TLS 1.0 and 1.1, anonymous suites on 25), Dovecot told to
       accept TLS 1.0 and 1.1 too.
     - *plaintext_auth*: 587 offers AUTH, 110 and 143 take logins, before TLS.
+    - *every_mechanism*: Dovecot lets log in by all that it knows and needs no client certificate, APOP and bearer
+      tokens among them.
+    - *domain*: the mail domain; the host is its ``mail``.
+    - *relays*: pairs of another mail domain and the ``address:port`` to which Postfix hands its mail, where
+      certificates of *trusted*, a PEM file, count.
     """
 
     certificate: Kind = Kind.VALID
@@ -39,6 +45,10 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     dovecot: bool = True
     legacy_tls: bool = False
     plaintext_auth: bool = False
+    every_mechanism: bool = False
+    domain: str = MAIL_DOMAIN
+    relays: tuple[tuple[str, str], ...] = ()
+    trusted: str = ""
 
 
 class VariantOptions(TypedDict, total=False):
@@ -49,6 +59,10 @@ class VariantOptions(TypedDict, total=False):
     dovecot: bool
     legacy_tls: bool
     plaintext_auth: bool
+    every_mechanism: bool
+    domain: str
+    relays: tuple[tuple[str, str], ...]
+    trusted: str
 
 
 class MailHostFactory(Protocol):
@@ -62,12 +76,11 @@ class MailHost:
     """A running host ``mail.example.test`` for the mail domain ``example.test``, at 127.0.0.25.
 
     *ports* maps each of the seven usual port numbers to the one that really listens (or refuses): free ones, unless
-    they are given. *ca_file* is a PEM file with the root. Every user exists, with the same password and a mailbox
-    of its own, so that a test which wants an empty mailbox takes a user name that nobody else uses.
+    they are given. Dovecot takes letters by LMTP at *lmtp_port* and at *lmtp_socket*. *ca_file* is a PEM file with the
+    root. Every user exists, with the same password and a mailbox of its own, so that a test which wants an empty
+    mailbox takes a user name that nobody else uses; for those that are not like that see `Dovecot` and `Postfix`.
     """
 
-    name = MAIL_HOST
-    domain = MAIL_DOMAIN
     address = MAIL_ADDRESS
     password = PASSWORD
 
@@ -79,9 +92,12 @@ class MailHost:
         ports: Mapping[int, int] | None = None,
     ) -> None:
         self.variant = variant
+        self.domain = variant.domain
+        self.name = f"mail.{variant.domain}"
         self.ca_file = authority.ca_file
         self.ports = ports or {port: free_port(MAIL_ADDRESS) for port in SMTP_PORTS + ACCESS_PORTS}
-        self._certificate = authority.issue(variant.certificate, MAIL_HOST)
+        self.lmtp_port = free_port(MAIL_ADDRESS)
+        self._certificate = authority.issue(variant.certificate, self.name)
         self._dovecots = self._make_dovecots(directory)
         self._postfix = self._make_postfix(directory)
 
@@ -89,6 +105,22 @@ class MailHost:
     def processes(self) -> tuple[Process, ...]:
         """The servers, in the order of their start."""
         return (*(dovecot.process for dovecot in self._dovecots), self._postfix.process)
+
+    @property
+    def postfix(self) -> Process:
+        """Postfix, to be stopped and started again by a test that has this host for itself."""
+        return self._postfix.process
+
+    @property
+    def lmtp_socket(self) -> Path:
+        """Where Dovecot takes letters by LMTP, beside its port for it."""
+        return self._dovecots[0].lmtp_socket
+
+    def letters(self, user: str, folder: str = "") -> list[bytes]:
+        """Give what lies in a mailbox, oldest first, with the line ends that Dovecot keeps: LF."""
+        box = self._dovecots[0].mail / user / (f".{folder}" if folder else "")
+        files = [*box.glob("new/*"), *box.glob("cur/*")]
+        return [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
 
     @property
     def port_list(self) -> str:
@@ -105,8 +137,14 @@ class MailHost:
             resolver=resolver,
             ca_file=str(self.ca_file),
             internal_networks=(f"{self.address}/32",),
-            ports={f"{self.address}:{port}": f"{self.address}:{actual}" for port, actual in self.ports.items()},
+            ports=self.way,
         )
+
+    @property
+    def way(self) -> dict[str, str]:
+        """The ports as a lab file has them: ``address:usual`` to ``address:actual``."""
+        ports = {**self.ports, LMTP_PORT: self.lmtp_port}
+        return {f"{self.address}:{port}": f"{self.address}:{actual}" for port, actual in ports.items()}
 
     def start(self) -> None:
         """Return when every port that should answer does."""
@@ -129,19 +167,21 @@ class MailHost:
         variant = self.variant
         if not variant.dovecot:
             return []
-        groups: list[tuple[tuple[int, ...], bool]] = [(ACCESS_PORTS, True)]
+        groups: list[tuple[tuple[int, ...], bool]] = [((LMTP_PORT, *ACCESS_PORTS), True)]
         if not variant.starttls:
-            groups = [((110, 143), False), ((995, 993), True)]
+            groups = [((LMTP_PORT, 110, 143), False), ((995, 993), True)]
+        ports = {**self.ports, LMTP_PORT: self.lmtp_port}
         return [
             Dovecot(
                 directory / f"dovecot-{number}",
                 MAIL_ADDRESS,
-                {port: self.ports[port] for port in group},
+                {port: ports[port] for port in group},
                 PASSWORD,
                 DovecotOptions(
                     certificate=self._certificate if tls else None,
                     plaintext_auth=variant.plaintext_auth,
                     legacy_tls=variant.legacy_tls,
+                    mechanisms=EVERY_MECHANISM if variant.every_mechanism else USUAL_MECHANISMS,
                 ),
             )
             for number, (group, tls) in enumerate(groups, start=1)
@@ -158,6 +198,8 @@ class MailHost:
             starttls=variant.starttls,
             plaintext_auth=variant.plaintext_auth,
             legacy_tls=variant.legacy_tls,
+            relays=variant.relays,
+            trusted=variant.trusted,
         )
         ports = {port: self.ports[port] for port in SMTP_PORTS}
-        return Postfix(directory / "postfix", MAIL_ADDRESS, ports, (MAIL_HOST, MAIL_DOMAIN), sockets, options)
+        return Postfix(directory / "postfix", MAIL_ADDRESS, ports, (self.name, self.domain), sockets, options)

@@ -237,6 +237,8 @@ def test_malformed_parameters_of_mail_are_refused(parameters: str) -> None:
         "ORCPT=rfc822;",
         "ORCPT=rfc822;a+4",
         "ORCPT=rfc822;a+0D+0Ab",
+        "ORCPT=rfc822;a+E4b@b.test",
+        "ORCPT=x400;j+C3+B6rg",
         "ORCPT=rfc822;" + "x" * 500,
         "ORCPT=utf-8;a\\x{110000}",
         "ORCPT=utf-8;a\\x{0D}",
@@ -258,6 +260,7 @@ def test_malformed_parameters_of_rcpt_are_refused(parameters: str) -> None:
         ("ORCPT=RFC822;a+3Db+2Bc@b.test", Asked(None, "RFC822;a=b+c@b.test")),
         ("ORCPT=utf-8;j\\x{F6}rg@b.test", Asked(None, "utf-8;jörg@b.test")),
         ("ORCPT=utf-8;jörg@b.test", Asked(None, "utf-8;jörg@b.test")),
+        ("ORCPT=rfc822;j+C3+B6rg@b.test", Asked(None, "utf-8;jörg@b.test")),  # as Postfix writes it
         ("ORCPT=utf-8;a\\x{2B}2Bb@b.test", Asked(None, "utf-8;a+2Bb@b.test")),
     ],
 )

@@ -139,7 +139,18 @@ def _orcpt(value: str) -> str:
         raise PathError("ORCPT takes a type, a semicolon and an address", "5.5.4")
     if kind.lower() == "utf-8":
         return f"{kind};{_utf8_address(address)}"
+    octets = _octets(address, "ORCPT")
+    if kind.lower() == "rfc822" and not octets.isascii():
+        return f"utf-8;{_utf8(octets)}"
     return f"{kind};{_xtext(address, 'ORCPT')}"
+
+
+def _utf8(octets: bytes) -> str:
+    """Read an address beyond ASCII as Postfix writes it: as xtext, octet by octet, where RFC 6533 §3 has ``utf-8``."""
+    try:
+        return _printable(octets.decode("utf-8"), "ORCPT")
+    except UnicodeDecodeError:
+        raise PathError("ORCPT holds what cannot be printed", "5.5.4") from None
 
 
 def _utf8_address(value: str) -> str:
@@ -155,9 +166,13 @@ def _character(match: re.Match[str]) -> str:
 
 
 def _xtext(value: str, name: str) -> str:
+    return _printable(_octets(value, name).decode("latin-1"), name, ascii_only=True)
+
+
+def _octets(value: str, name: str) -> bytes:
     if not _XTEXT.fullmatch(value):
         raise PathError(f"{name} is not xtext", "5.5.4")
-    return _printable(_CODED.sub(lambda match: chr(int(match[1], 16)), value), name, ascii_only=True)
+    return _CODED.sub(lambda match: chr(int(match[1], 16)), value).encode("latin-1")
 
 
 def _printable(text: str, name: str, ascii_only: bool = False) -> str:

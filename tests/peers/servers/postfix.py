@@ -27,7 +27,10 @@ mydomain = {domain}
 myorigin = $mydomain
 mydestination = $mydomain
 mynetworks =
-local_recipient_maps =
+local_recipient_maps = regexp:{directory}/conf/users
+virtual_alias_maps = texthash:{directory}/conf/aliases
+transport_maps = texthash:{directory}/conf/transport
+recipient_delimiter = +
 alias_maps =
 local_transport = lmtp:unix:{lmtp_socket}
 inet_interfaces = 127.0.0.1
@@ -47,7 +50,22 @@ smtpd_tls_security_level = {relay_tls}
 smtpd_tls_auth_only = {auth_only}
 smtpd_tls_session_cache_database =
 smtpd_tls_loglevel = 1
+smtp_tls_security_level = may
+smtp_tls_loglevel = 1
+smtp_tls_CAfile = {trusted}
 {tls}
+"""
+
+# Every user exists but those whose names begin with nobody.
+_USERS = """if !/^nobody/
+/./ exists
+endif
+"""
+_ALIASES = """
+team@{domain} first@{domain}, second@{domain}
+"""
+_TRANSPORT = """
+blackhole@{domain} discard:
 """
 
 # Debian's own defaults take TLS 1.0 and 1.1 and, where encryption is opportunistic, suites without a certificate.
@@ -106,17 +124,23 @@ class PostfixOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How a Postfix differs from a healthy one.
 
     Without *starttls* 25 and 587 stay in clear and 465 keeps its TLS. *plaintext_auth* offers AUTH on 587 before
-    TLS. *legacy_tls* leaves Debian's defaults in force: TLS 1.0, 1.1 and anonymous suites.
+    TLS. *legacy_tls* leaves Debian's defaults in force: TLS 1.0, 1.1 and anonymous suites. *relays* are pairs of a
+    domain and the ``address:port`` to which mail for it goes, where certificates of *trusted*, a PEM file, count.
     """
 
     certificate: CertificateFiles
     starttls: bool = True
     plaintext_auth: bool = False
     legacy_tls: bool = False
+    relays: tuple[tuple[str, str], ...] = ()
+    trusted: str = ""
 
 
 class Postfix:
     """Postfix on *address*; *ports* maps 25, 587 and 465 to the ports it takes.
+
+    Every user of its domain exists but those that begin with ``nobody``; ``team`` is an alias for ``first`` and
+    ``second``, and what comes for ``blackhole`` is thrown away.
 
     It runs as the `master` program itself, not through "postfix start", so that it is our child in the
     foreground.
@@ -148,6 +172,7 @@ class Postfix:
             relay_tls="may" if options.starttls else "none",
             auth_only="no" if options.plaintext_auth else "yes",
             tls="" if options.legacy_tls else _MODERN_TLS,
+            trusted=options.trusted,
         )
         master = _MASTER.format(
             address=address,
@@ -158,6 +183,9 @@ class Postfix:
         )
         _write(config / "main.cf", main)
         _write(config / "master.cf", master)
+        _write(config / "users", _USERS)
+        _write(config / "aliases", _ALIASES.format(domain=domain))
+        _write(config / "transport", _TRANSPORT.format(domain=domain) + _relay_rows(options.relays))
         # Of the servers only this one outlives a killed test process (it changes its user), hence a limit: -e.
         argv = [str(DAEMONS / "master"), "-c", str(config), "-d", "-e", "3600"]
         self.process = Process(argv, directory / "postfix.log", [(address, port) for port in ports.values()])
@@ -176,6 +204,12 @@ def why_missing() -> str | None:
     if find_program("postfix") is None or not (DAEMONS / "master").exists():
         return "Postfix is not installed"
     return None if os.geteuid() == 0 else "Postfix starts only as root"
+
+
+def _relay_rows(relays: tuple[tuple[str, str], ...]) -> str:
+    """Write them as transport(5) has it: an address in brackets is not looked up."""
+    parts = ((domain, *endpoint.rpartition(":")[0::2]) for domain, endpoint in relays)
+    return "".join(f"{domain} smtp:[{address}]:{port}\n" for domain, address, port in parts)
 
 
 def _write(path: Path, text: str) -> None:
