@@ -28,7 +28,7 @@ class State(IntEnum):
     UNKNOWN = 3
 
 
-_WORSE = (State.OK, State.UNKNOWN, State.WARNING, State.CRITICAL)
+WORSE = (State.OK, State.UNKNOWN, State.WARNING, State.CRITICAL)
 
 
 def nagios(report: Report) -> tuple[str, State]:
@@ -37,18 +37,19 @@ def nagios(report: Report) -> tuple[str, State]:
     Errors are critical; what could not be decided is UNKNOWN unless something worse was found. A notice
     changes nothing.
     """
-    wrong = [finding for finding in news(report) if _state(finding) is not State.OK]
-    wrong.sort(key=lambda finding: -_WORSE.index(_state(finding)))
-    states = [_state(finding) for finding in wrong]
+    wrong = [finding for finding in news(report) if state_of(finding) is not State.OK]
+    wrong.sort(key=lambda finding: -WORSE.index(state_of(finding)))
+    states = [state_of(finding) for finding in wrong]
     states += [State.UNKNOWN for target in report.targets if target.trouble]
-    state = max(states, key=_WORSE.index, default=State.OK if report.findings else State.UNKNOWN)
+    state = max(states, key=WORSE.index, default=State.OK if report.findings else State.UNKNOWN)
     lines = [f"{_status_line(report, wrong, state)} | {' '.join(_performance(report))}"]
-    lines += [_text(_detail(group)) for group in grouped(wrong, _line_key)]
-    lines += [_text(f"UNKNOWN: {each.asked}: {in_trouble(each.trouble)}") for each in report.targets if each.trouble]
+    lines += [one_line(_detail(group)) for group in grouped(wrong, _line_key)]
+    lines += [one_line(f"UNKNOWN: {each.asked}: {in_trouble(each.trouble)}") for each in report.targets if each.trouble]
     return "\n".join(lines) + "\n", state
 
 
-def _state(finding: Finding) -> State:
+def state_of(finding: Finding) -> State:
+    """Give the status that one finding asks for: notices change nothing."""
     if finding.severity is Severity.INFO:
         return State.OK
     if finding.verdict is Verdict.FAIL:
@@ -61,7 +62,7 @@ def _status_line(report: Report, wrong: list[Finding], state: State) -> str:
     names = asked[0] if len(asked) == 1 else f"{len(asked)} targets"
     worst, *others = checks_of(wrong) or [""]
     more = f" and {len(others)} more" if others else ""
-    line = _text(f"MAILPROBE {state.name} - {worst}{more}{worst and ': '}{_sentence(report)} at {names}")
+    line = one_line(f"MAILPROBE {state.name} - {worst}{more}{worst and ': '}{_sentence(report)} at {names}")
     if width_of(line) <= _LINE:
         return line
     while width_of(line) > _LINE - len(" ..."):
@@ -92,10 +93,10 @@ def _detail(group: list[Finding]) -> str:
     first, checks = group[0], checks_of(group)
     cause = f" ({first.cause.value})" if first.cause else ""
     listed = f": {', '.join(checks)}" if len(checks) > 1 else ""
-    return f"{_state(first).name}: {heading(group)}: {first.detail or first.claim}{cause}{listed}"
+    return f"{state_of(first).name}: {heading(group)}: {first.detail or first.claim}{cause}{listed}"
 
 
-def _text(text: str) -> str:
+def one_line(text: str) -> str:
     """Keep text on one line and free of the bar that begins performance data."""
     return clean(text).replace("|", " ")
 
@@ -127,5 +128,5 @@ def _totals(prefix: str, counts: Counts) -> list[str]:
 
 
 def _datum(label: str, value: str, warning: str = "", critical: str = "", minimum: str = "") -> str:
-    quoted = _text(label).replace("=", "_").replace("'", "''")
+    quoted = one_line(label).replace("=", "_").replace("'", "''")
     return f"'{quoted}'={value};{warning};{critical};{minimum};"

@@ -4,42 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mailprobe.model.finding import Finding, Severity, Verdict
-from mailprobe.model.trip import Copy, State, Trip, TripReport
+from mailprobe.model.finding import Finding
+from mailprobe.model.trip import Copy, Trip, TripReport
+from mailprobe.model.trip import State as Fate
 from mailprobe.output import prometheus
-from mailprobe.output.counts import open_question
-from mailprobe.output.nagios import State as Status
+from mailprobe.output.nagios import WORSE, State, one_line, state_of
 from mailprobe.output.trip import as_report, bounced, count, found, said, summary
 from mailprobe.output.widths import ELLIPSIS, shorten, width_of
-from mailprobe.output.words import clean
 
 _LINE = 79  # the Monitoring Plugins Development Guidelines want less than 80 characters
-_WORSE = (Status.OK, Status.UNKNOWN, Status.WARNING, Status.CRITICAL)
 
 
 # -- Nagios -----------------------------------------------------------------------------------------------------
 
 
-def nagios(report: TripReport) -> tuple[str, Status]:
+def nagios(report: TripReport) -> tuple[str, State]:
     """Give the text of the plugin and its exit status: errors are critical, warnings a warning, unknown is unknown."""
-    wrong = [finding for finding in report.findings if _status(finding) is not Status.OK]
-    wrong.sort(key=lambda finding: -_WORSE.index(_status(finding)))
-    status = max(map(_status, wrong), key=_WORSE.index, default=Status.OK if report.findings else Status.UNKNOWN)
-    head = _text(f"MAILPROBE {status.name} - {_headline(report, wrong)}")
+    wrong = [finding for finding in report.findings if state_of(finding) is not State.OK]
+    wrong.sort(key=lambda finding: -WORSE.index(state_of(finding)))
+    status = max(map(state_of, wrong), key=WORSE.index, default=State.OK if report.findings else State.UNKNOWN)
+    head = one_line(f"MAILPROBE {status.name} - {_headline(report, wrong)}")
     if width_of(head) > _LINE:
         head = shorten(head, _LINE - 2).rstrip(ELLIPSIS).rstrip() + "..."
     lines = [f"{head} | {' '.join(_performance(report))}"]
-    lines += [_text(f"{_status(each).name}: {each.check}: {each.detail}") for each in wrong]
-    lines += [_text(f"report: {bounced(bounce)}") for trip in report.trips for bounce in trip.bounces]
+    lines += [one_line(f"{state_of(each).name}: {each.check}: {each.detail}") for each in wrong]
+    lines += [one_line(f"report: {bounced(bounce)}") for trip in report.trips for bounce in trip.bounces]
     return "\n".join(lines) + "\n", status
-
-
-def _status(finding: Finding) -> Status:
-    if finding.severity is Severity.INFO:
-        return Status.OK
-    if finding.verdict is Verdict.FAIL:
-        return Status.CRITICAL if finding.severity is Severity.ERROR else Status.WARNING
-    return Status.UNKNOWN if open_question(finding) else Status.OK
 
 
 def _headline(report: TripReport, wrong: list[Finding]) -> str:
@@ -47,15 +37,10 @@ def _headline(report: TripReport, wrong: list[Finding]) -> str:
     if wrong:
         return f"{wrong[0].check}: {wrong[0].detail or wrong[0].claim}"
     if len(report.trips) > 1:
-        return f"{report.trips[0].name}: {summary(report)}"
+        return f"{summary(report)}: {report.trips[0].name}"
     (trip,) = report.trips
-    words = said(trip.outcome) if trip.state is State.PENDING and trip.outcome is not None else found(trip)
-    return f"{trip.name}: {words}"
-
-
-def _text(text: str) -> str:
-    """Keep text on one line and free of the bar that begins performance data."""
-    return clean(text).replace("|", " ")
+    words = said(trip.outcome) if trip.state is Fate.PENDING and trip.outcome is not None else found(trip)
+    return f"{words}: {trip.name}"
 
 
 def _performance(report: TripReport) -> Iterator[str]:

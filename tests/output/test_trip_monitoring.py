@@ -18,13 +18,13 @@ WAY = 'from="alice@a.test",to="bob@b.test"'
 @pytest.mark.parametrize(
     ("name", "status", "head"),
     [
-        ("good", Status.OK, "MAILPROBE OK - alice@a.test to bob@b.test: in INBOX, 7 after 3 s;"),
+        ("good", Status.OK, "MAILPROBE OK - in INBOX, 7 after 3 s;"),
         ("lost", Status.CRITICAL, "MAILPROBE CRITICAL - trip-arrives: accepted, never arrived: not in INBOX and"),
         ("bounced", Status.CRITICAL, "MAILPROBE CRITICAL - trip-arrives: it came back: bob@b.test failed 5.1.1"),
         ("refused", Status.CRITICAL, "MAILPROBE CRITICAL - trip-accepted: bob@b.test was refused: 550"),
         ("junked", Status.WARNING, "MAILPROBE WARNING - trip-inbox: delivered to Junk"),
         ("unread", Status.UNKNOWN, "MAILPROBE UNKNOWN - trip-arrives: the mailbox could not be read"),
-        ("pending", Status.OK, "MAILPROBE OK - alice@a.test to bob@b.test: accepted: 250 2.0.0 Ok: queued"),
+        ("pending", Status.OK, "MAILPROBE OK - accepted: 250 2.0.0 Ok: queued"),
     ],
 )
 def test_the_line_says_the_worst_and_gives_the_status(name: str, status: Status, head: str) -> None:
@@ -63,7 +63,7 @@ def test_every_report_and_everything_that_is_wrong_has_a_line_below() -> None:
 def test_several_letters_are_counted() -> None:
     text, status = nagios(report(GOOD, PENDING))
     assert status is Status.OK
-    assert text.startswith("MAILPROBE OK - alice@a.test to bob@b.test: 1 arrived, 1 pending | delay=3s;95;300;0 ")
+    assert text.startswith("MAILPROBE OK - 1 arrived, 1 pending: alice@a.test to bob@b.test | delay=3s;95;300;0 ")
 
 
 def test_metrics_tell_the_delay_of_the_letter_and_of_each_hop() -> None:
