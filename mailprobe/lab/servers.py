@@ -16,7 +16,8 @@ from mailprobe.model.ports import WELL_KNOWN, Protocol, Role
 from mailprobe.protocols.events import ServerCore
 from mailprobe.protocols.mailstore import MailStore
 
-# The strongest first, and none that a check warns of. Those with channel binding, and EXTERNAL, need certificates that the lab's clients do not have.
+# The strongest first, and none that a check warns of. Those with channel binding, and EXTERNAL, need certificates that
+# the lab's clients do not have.
 _MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN", "OAUTHBEARER", "XOAUTH2")
 
 

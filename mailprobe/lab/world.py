@@ -335,6 +335,8 @@ class Lab:
             raise
 
     async def _close(self) -> None:
+        if "town" in self.__dict__:  # first: its MTA clients ask the DNS and the servers
+            await self.town.close()
         self._dns.close()
         for server in await asyncio.gather(*self._servers):
             server.close()
@@ -342,8 +344,6 @@ class Lab:
             for listener in self._listeners:
                 listener.abort()
             await asyncio.sleep(0)
-        if "town" in self.__dict__:
-            await self.town.close()
 
 
 def _say_nothing(_text: str) -> None:

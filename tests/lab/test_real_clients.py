@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 import smtplib
 import ssl
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from mailprobe.lab.world import Lab
 from tests.installed import mailprobe
+from tests.lab.clients import HOST, LIMIT_S, curl, nslookup, place, run, swaks
 
 pytestmark = pytest.mark.peers
 
-LIMIT_S = 30
-HOST = "good.lab.test"
 INJECTED = "starttls-response-injection.lab.test"
 LETTER = "From: alice@good.lab.test\r\nTo: bob@good.lab.test\r\nSubject: {}\r\n\r\n.Hello\r\n"
 
@@ -26,35 +23,6 @@ LETTER = "From: alice@good.lab.test\r\nTo: bob@good.lab.test\r\nSubject: {}\r\n\
 def lab() -> Iterator[Lab]:
     with Lab() as running:
         yield running
-
-
-def run(*command: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
-    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-
-
-def nslookup(lab: Lab, kind: str, name: str) -> str:
-    address, _, port = lab.resolver.partition(":")
-    return run("nslookup", f"-port={port}", f"-q={kind}", name, address).stdout
-
-
-def place(lab: Lab, port: int, host: str = HOST) -> tuple[str, int]:
-    """Ask the lab's DNS, by nslookup, for the host's address, and give where that port of it listens."""
-    address = nslookup(lab, "A", host).rsplit("Address: ", 1)[1].strip()
-    return lab.route(address, port)
-
-
-def curl(lab: Lab, scheme: str, port: int, path: str, *options: str, given: str = "") -> str:
-    """Run curl on the host by its name, which its certificate must bear."""
-    address, actual = place(lab, port)
-    done = run(
-        "curl", "--silent", "--show-error", "--noproxy", "*", "--ssl-reqd", "--cacert", str(lab.ca_file),
-        "--resolve", f"{HOST}:{actual}:{address}", "--user", "bob:secret", f"{scheme}://{HOST}:{actual}/{path}",
-        *options, given=given,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -80,14 +48,6 @@ def test_curl_submits_and_reads(
     assert "EXISTS" in curl(lab, *reading, "", "--request", "EXAMINE INBOX")
     assert f"Subject: {subject}" in curl(lab, *reading, f"INBOX;MAILINDEX={last}")
     assert curl(lab, *reading, f"INBOX?SUBJECT%20{submit[0]}").split()[2:] != []
-
-
-def swaks(lab: Lab, host: str, port: int, *options: str) -> subprocess.CompletedProcess[str]:
-    address, actual = place(lab, port, host)
-    return run(
-        "swaks", "--server", address, "--port", str(actual), "--helo", "client.test", "--from", f"alice@{host}",
-        "--to", f"bob@{host}", "--tls-verify", "--tls-ca-path", str(lab.ca_file), *options,
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])

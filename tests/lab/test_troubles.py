@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import itertools
-import json
 import os
 import poplib
 import shutil
@@ -22,10 +21,13 @@ from pathlib import Path
 import pytest
 
 from mailprobe.lab.post.control import Order
+from mailprobe.lab.post.database import DatabaseError
+from mailprobe.lab.post.queue import Queue
 from mailprobe.lab.post.spool import new_queue_id
 from mailprobe.lab.world import Lab
 from mailprobe.model.errors import UsageError
 from tests.installed import COMMAND, environment, mailprobe
+from tests.lab.post.letters import spooled
 from tests.lab.post.mortal import Mortal, recovered
 from tests.lab.post.sites import (
     ALICE,
@@ -44,7 +46,7 @@ from tests.lab.post.sites import (
 )
 
 UNMIGHTY = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")  # root, whom permissions do not stop
-OFFSETS = itertools.count(11_000 + os.getpid() % 180 * 100)  # below the ports that the system gives out
+OFFSETS = itertools.count(61_000 + os.getpid() % 30 * 100)  # above the ports that the system gives out
 GARBAGE = b"this is no database " * 400
 
 
@@ -213,10 +215,10 @@ def fill_and_empty(disk: Path, size: int) -> None:
     assert all("no space left" in text.lower() or "disk I/O error" in text for text in complaints), complaints
 
 
-def fill(lab: Lab, body: bytes) -> tuple[list[int], list[tuple[int, bytes]]]:
+def fill(lab: Lab, body: bytes) -> tuple[list[int], list[tuple[int, object]]]:
     """Hand letters over until ten in a row are refused; give the numbers of the others, and the refusals."""
     accepted: list[int] = []
-    refusals: list[tuple[int, bytes]] = []
+    refusals: list[tuple[int, object]] = []
     number = row = 0
     context = ssl.create_default_context(cafile=str(lab.ca_file))
     while row < 10:
@@ -227,7 +229,6 @@ def fill(lab: Lab, body: bytes) -> tuple[list[int], list[tuple[int, bytes]]]:
                 client.login("alice", "secret")
                 client.sendmail(ALICE, BOB, letter(number, body))
         except smtplib.SMTPResponseException as error:
-            assert isinstance(error.smtp_error, bytes)
             refusals.append((error.smtp_code, error.smtp_error))
             row += 1
         except (smtplib.SMTPException, OSError):  # an office that is opened again hangs up
@@ -312,7 +313,7 @@ def test_a_folder_without_permission_makes_letters_wait(folder: str, code: int, 
     assert lab.ask("tick 400") == "rested"
     status, said = lab.finish()
     assert status == 0
-    assert said, "it was complained of"
+    assert said or folder.endswith("bob"), "it was complained of; what .forward could not be read for, the queue tells"
     assert all(" permission " in text or "Permission denied" in text for text in said), said
     with recovered(directory) as again:
         assert numbers(again) == ([1, 2, 3] if code == 250 else [1, 3])
@@ -475,15 +476,13 @@ HARMS: tuple[Harm, ...] = (flip, cut, empty, garble, link, make_folder, make_pip
 def test_a_file_that_is_no_letter_any_more_is_put_aside_when_the_lab_starts(
     harm: Harm, place: str, tmp_path: Path
 ) -> None:
-    directory = waiting_letters(tmp_path / "lab", 3)
-    site = directory / SENDER
-    harmed = (
-        sorted((site / "maildrop").iterdir())[1].name if place == "maildrop" else sorted(files_in(site / "queue"))[1]
-    )
+    directory = waiting_letters(tmp_path / "lab", 3, "pickup" if place == "maildrop" else "client")
+    site, folder = directory / SENDER, place.partition(",")[0]
+    harmed = files_in(site / folder)[1]
     if place == "queue, unknown":
         for file in site.glob("queue.db*"):
             file.unlink()
-    harm(site / place.partition(",")[0] / harmed)
+    harm(site / folder / harmed)
     complaints: list[str] = []
     with Lab(directory=directory, complain=complaints.append) as lab:
         lab.lab_file()
@@ -658,6 +657,39 @@ def test_a_database_of_a_newer_program_is_left_alone(name: str, tmp_path: Path) 
         assert numbers(lab) == [1]
 
 
+def test_a_database_that_fails_half_way_holds_no_half_of_a_letter(tmp_path: Path) -> None:
+    queue = Queue(tmp_path / "queue.db")
+    with contextlib.closing(sqlite3.connect(queue.path)) as other:
+        other.execute("DROP TABLE recipient")  # so that the letter can be written, and whom it is for cannot
+    with pytest.raises(DatabaseError):
+        queue.add(spooled())
+    with pytest.raises(DatabaseError):
+        queue.commit()
+    queue.close()
+    with contextlib.closing(sqlite3.connect(queue.path)) as other:
+        assert other.execute("SELECT count(*) FROM message").fetchone() == (0,)
+
+
+def test_a_queue_that_fails_while_the_lab_runs_loses_no_letter(tmp_path: Path) -> None:
+    complaints: list[str] = []
+    with Lab(directory=tmp_path, complain=complaints.append) as lab:
+        submit(lab, BOB, data=letter(1))
+        lab.rest()
+        with contextlib.closing(sqlite3.connect(tmp_path / RECEIVER / "queue.db")) as other:
+            other.execute("DROP TABLE recipient")
+        submit(lab, BOB, data=letter(2))
+        lab.rest()
+        assert len(files_in(tmp_path / RECEIVER / "queue")) == 1
+        for file in (tmp_path / RECEIVER).glob("queue.db*"):
+            file.unlink()
+        lab.order(Order("restart", site=RECEIVER))
+        lab.order(Order("tick", seconds=400))
+        lab.rest()
+        assert set(numbers(lab)) == {1, 2}
+    assert complaints
+    assert all("no such table: recipient" in text for text in complaints)
+
+
 @pytest.mark.parametrize(
     "words", [("queue",), ("trace", "<1@test>"), ("aliases", SENDER), ("mailbox", f"alice@{SENDER}")]
 )
@@ -673,8 +705,8 @@ def test_whoever_looks_at_damaged_databases_is_told_in_a_line(
     done = mailprobe("lab", *words, "--directory", str(directory))
     assert done.returncode in {0, 2}
     assert len(done.stderr.splitlines()) == (done.returncode == 2)
+    (directory / SENDER / "aliases.db").unlink()  # without which nobody knows where letters go
     with Lab(directory=directory) as lab:
         lab.lab_file()
-        if damage in {overwrite, empty}:  # the queue is made anew; who can say what is left of the others
-            let_go(lab)
-            assert numbers(lab) == [1]
+        let_go(lab)
+        assert numbers(lab) == [1]

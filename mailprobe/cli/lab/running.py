@@ -22,6 +22,7 @@ from mailprobe.model.ports import SEVEN_PORTS
 from mailprobe.output.words import clean
 
 OFFSET = 10_000
+_ENDING = {signal.SIGINT, signal.SIGTERM}  # Ctrl-C, and what others send: both end the lab in good order
 _delay = click.option("--delay", type=float, default=0.0, metavar="SECONDS", help="Hold back every flight of a server.")
 
 
@@ -54,16 +55,18 @@ def up(offset: int, real_ports: bool, path: Path | None, directory: Path | None,
         raise UsageError(f"--file {path}: it exists; name a file that is not there yet")
     ports = 0 if real_ports else offset
     made = Lab(flight_delay_s=_checked(delay), fixed_ports=ports, directory=directory, complain=_complain)
-    with _running(made) as (running, file), tempfile.TemporaryDirectory(prefix="mailprobe-") as folder:
+    temporary = tempfile.TemporaryDirectory(prefix="mailprobe-")
+    with _signals_held(), _running(made) as (running, file), temporary as folder:
         path = path or (directory or Path(folder)) / "lab.json"  # one that a killed lab left there is replaced
         _write(file, path)
         try:
             put(_listing(running, file, everything))
             sys.stdout.flush()
             say(f"export MAILPROBE_LAB={path.resolve()}    # in another terminal; Ctrl-C here ends the lab")
-            _until_interrupted()
+            signal.sigwait(_ENDING)
         finally:
             path.unlink(missing_ok=True)
+        say("mailprobe: the lab has ended")
     return 0
 
 
@@ -150,12 +153,14 @@ def _listing(running: Lab, file: LabFile, everything: bool) -> str:
     return head + table(headers, rows, width=max(width(), 80)) + "\n" + hint
 
 
-def _until_interrupted() -> None:
-    """Wait for Ctrl-C or SIGTERM; both end the lab in good order."""
-    wanted = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Have the signals that end the lab wait until somebody waits for them.
+
+    Threads that begin meanwhile inherit this: none of them is in the place of the one that waits.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        signal.sigwait(wanted)
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, wanted)
-    say("mailprobe: the lab has ended")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)

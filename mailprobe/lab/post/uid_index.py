@@ -170,6 +170,10 @@ class UidIndex:
             if not there or not _is_damage(error):
                 raise StoreError(f"{self._path.name} cannot be read or written: {error}") from None
             return self._rebuild(error)
+        except StoreError:
+            if database is not None:
+                database.close()
+            raise
         return database
 
     def _was_being_made(self, database: sqlite3.Connection) -> bool:
@@ -225,6 +229,8 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 def _examine(database: sqlite3.Connection) -> None:
     found = database.execute("PRAGMA user_version").fetchone()[0]
+    if found > VERSION:
+        raise StoreError(f"{DATABASE} was made by a newer mailprobe; use that one, or remove the file")
     if found != VERSION:
         raise _StrangeError(f"version {found} where {VERSION} was due")
     complaint = database.execute("PRAGMA quick_check(1)").fetchone()[0]
@@ -238,7 +244,7 @@ def open_to_read(directory: Path) -> sqlite3.Connection | None:
     try:
         database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
         _examine(database)
-    except (sqlite3.DatabaseError, OSError):
+    except (sqlite3.DatabaseError, StoreError, OSError):
         return None
     return database
 

@@ -55,7 +55,9 @@ ERRANDS = {
     5: Errand((f"club@{GREY}",), frozenset(CLUB), reports=1),
     6: Errand((f"dave@{RECEIVER}",), frozenset({f"dave@{RECEIVER}"}), body=b"0123456789abcdef" * 62 + b"\r\n"),
     7: Errand((f"dave@{RECEIVER}",), frozenset({f"dave@{RECEIVER}"}), body=(b"x" * 70 + b"\r\n") * 6_000),
-    LAST: Errand((f"team@{RECEIVER}", f"postmaster@{GREY}"), frozenset({BOB, CAROL, f"gwen@{GREY}"})),
+    LAST: Errand(
+        (f"team@{RECEIVER}", f"postmaster@{GREY}", f"abuse@{SENDER}"), frozenset({BOB, CAROL, f"gwen@{GREY}", ALICE})
+    ),
 }
 
 
