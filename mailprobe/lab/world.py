@@ -82,6 +82,7 @@ class Lab:
         self._sockets: list[socket.socket] = []
         self._listeners: list[Listener] = []
         self._servers: list[asyncio.Task[asyncio.Server]] = []
+        self._unserved: list[tuple[socket.socket, Listener]] = []
         self._nowhere: Endpoint | None = None
         self._clients: dict[str, list[Listener]] = {}  # of the sites with a post office
 
@@ -263,7 +264,7 @@ class Lab:
         endpoint: Endpoint = bound.getsockname()[:2]
         if behaviour.reach is Reach.OPEN:
             bound.listen()
-            self._loop.call_soon_threadsafe(self._serve, bound, self._listener(behaviour))
+            self._hand_over(bound, self._listener(behaviour))
             return endpoint
         self._sockets.append(bound)
         if behaviour.reach is Reach.FILTERED:
@@ -303,9 +304,20 @@ class Lab:
             return self._mail.subscribe
         return partial(self.town.subscribe, behaviour.domain) if behaviour.tells_news else None
 
-    def _serve(self, bound: socket.socket, listener: Listener) -> None:
-        """Let the loop accept; runs in the lab's thread."""
-        self._servers.append(self._loop.create_task(self._loop.create_server(listener, sock=bound)))
+    def _hand_over(self, bound: socket.socket, listener: Listener) -> None:
+        """Have the loop accept at a port. One call takes over all that gather: whoever binds everything does not
+        wake the loop for each port.
+        """
+        self._unserved.append((bound, listener))
+        if len(self._unserved) == 1:
+            self._loop.call_soon_threadsafe(self._serve)
+
+    def _serve(self) -> None:
+        """Let the loop accept at the ports that were handed over; runs in the lab's thread."""
+        with self._lock:
+            taken, self._unserved = self._unserved, []
+        for bound, listener in taken:
+            self._servers.append(self._loop.create_task(self._loop.create_server(listener, sock=bound)))
 
     def _real(self, address: str, port: int) -> Endpoint:
         """Give what to bind for an address and port of the lab's internet."""
