@@ -14,7 +14,7 @@ from tests.peers.certificates import CertificateAuthority, Kind
 from tests.peers.servers.dovecot import EVERY_MECHANISM, USUAL_MECHANISMS, Dovecot, DovecotOptions
 from tests.peers.servers.postfix import Postfix, PostfixOptions
 from tests.peers.servers.process import Process, free_port
-from tests.peers.zones import MAIL_ADDRESS, MAIL_DOMAIN
+from tests.peers.zones import MAIL_ADDRESS, MAIL_DOMAIN, MAIL_HOST
 
 SMTP_PORTS = (25, 587, 465)
 ACCESS_PORTS = (110, 995, 143, 993)
@@ -81,6 +81,8 @@ class MailHost:
     mailbox takes a user name that nobody else uses; for those that are not like that see `Dovecot` and `Postfix`.
     """
 
+    name = MAIL_HOST
+    domain = MAIL_DOMAIN
     address = MAIL_ADDRESS
     password = PASSWORD
 
@@ -119,8 +121,12 @@ class MailHost:
     def letters(self, user: str, folder: str = "") -> list[bytes]:
         """Give what lies in a mailbox, oldest first, with the line ends that Dovecot keeps: LF."""
         box = self._dovecots[0].mail / user / (f".{folder}" if folder else "")
-        files = [*box.glob("new/*"), *box.glob("cur/*")]
-        return [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
+        while True:
+            files = [*box.glob("new/*"), *box.glob("cur/*")]
+            try:
+                return [file.read_bytes() for file in sorted(files, key=lambda file: file.name)]
+            except FileNotFoundError:  # it has just been renamed
+                continue
 
     @property
     def port_list(self) -> str:

@@ -181,8 +181,9 @@ def test_what_is_delivered_to_junk_is_found_there_and_warned_of(traveller: Trave
 def test_of_an_alias_one_copy_is_ours(traveller: Traveller) -> None:
     shown = traveller.trip("anna", "team", "--to-user", "first")
     assert (shown["state"], shown["failed"]) == ("arrived", [])
-    assert any(shown["token"].encode() in letter for letter in traveller.host.letters("second"))
-    assert not any(shown["token"].encode() in letter for letter in traveller.host.letters("first"))
+    token = shown["token"].encode()
+    until(lambda: any(token in letter for letter in traveller.host.letters("second")))
+    assert not any(token in letter for letter in traveller.host.letters("first"))
 
 
 # -- it does not ------------------------------------------------------------------------------------------------
