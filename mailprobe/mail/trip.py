@@ -109,6 +109,7 @@ class _Run:
         made = write_letter(self._plan.sender, self._plan.recipient, self._network.now())
         if self._sender_watch is not None:
             await self._sender_watch.skip_past_reports()
+        await self._watch.prepare()
         sent_at = self._network.now()
         sending = await send(self._network, made.letter, self._plan.route, self._plan.options)
         letter = SentLetter(

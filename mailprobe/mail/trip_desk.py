@@ -40,13 +40,8 @@ RECIPIENTS_LIMIT = 50  # of one report that are told of
 IMAP_POLL_S = 10.0  # the inbox tells when something comes, the junk folder and the sender's mailbox do not
 POP3_POLL_S = 5.0
 _DAY = timedelta(days=1)
-# Where reports are found: by their type (RFC 6522), or by who writes them, in the ways that servers write it.
-_OF_REPORTS = (
-    ("Content-Type", "delivery-status"),
-    ("From", "MAILER-DAEMON"),
-    ("From", "Mailer-Daemon"),
-    ("From", "mailer-daemon"),
-)
+# Where reports are found: by their type (RFC 6522), or by who writes them.
+_OF_REPORTS = (("Content-Type", "delivery-status"), ("From", "MAILER-DAEMON"))
 _Key = tuple[str, str]  # folder and uid
 _Item = TypeVar("_Item", Copy, Bounce)
 
@@ -103,6 +98,15 @@ class Watch:
     async def look_for_reports(self, letters: Sequence[SentLetter]) -> None:
         """Look for delivery reports about letters."""
         await self._try(self._search_reports(letters))
+
+    async def prepare(self) -> None:
+        """Open the mailbox ahead of time, where it stays open: a large one takes seconds, and no letter shall wait."""
+        if self._desk.access is Access.IMAP:
+            await self._try(self._prepare())
+
+    async def _prepare(self) -> None:
+        await self._opened()
+        self._folders = ()  # asked for again: some servers make the junk folder when the first letter is put there
 
     async def skip_past_reports(self) -> None:
         """Learn which reports are there already: they are about other letters."""

@@ -143,9 +143,9 @@ class Inbox(abc.ABC):
 
 
 def holds(header: bytes, name: str, token: str) -> bool:
-    """Tell whether a field of that name holds the token, not as a part of something longer."""
+    """Tell whether a field of that name holds the token, in upper or lower case, not as a part of a longer word."""
     octets = token.encode("utf-8").decode("latin-1")  # as the values are
-    wanted = re.compile(rf"(?<![\w.-]){re.escape(octets)}(?![\w.-])", re.ASCII)
+    wanted = re.compile(rf"(?<![\w.-]){re.escape(octets)}(?![\w.-])", re.ASCII | re.IGNORECASE)
     return any(wanted.search(value) for value in values(header, name))
 
 
