@@ -105,8 +105,7 @@ class Watch:
             await self._try(self._prepare())
 
     async def _prepare(self) -> None:
-        await self._opened()
-        self._folders = ()  # asked for again: some servers make the junk folder when the first letter is put there
+        await self._open()  # and no folders yet: some servers make the junk folder when the first letter is put there
 
     async def skip_past_reports(self) -> None:
         """Learn which reports are there already: they are about other letters."""
@@ -255,8 +254,12 @@ class Watch:
             self._conversation, self._inbox = self._inbox.record(), None
 
     async def _opened(self) -> Inbox:
-        if self._inbox is not None:
-            return self._inbox
+        inbox = self._inbox or await self._open()
+        if not self._folders:
+            self._folders = await _folders(inbox)
+        return inbox
+
+    async def _open(self) -> Inbox:
         places = await _places(self._network, self._desk)
         for number, place in enumerate(places, 1):
             inbox = inbox_at(self._network, place, self._desk.login, self._deadline, letter_limit=LETTER_LIMIT)
@@ -269,8 +272,6 @@ class Watch:
                     raise
                 await self._close()
         assert self._inbox is not None, "there is at least one place"
-        if not self._folders:
-            self._folders = await _folders(self._inbox)
         return self._inbox
 
 
