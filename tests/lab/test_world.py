@@ -273,8 +273,8 @@ def test_fixed_ports_are_the_usual_ones_and_an_offset() -> None:
 
 def test_second_lab_on_the_same_fixed_ports_says_so_and_leaves_nothing() -> None:
     before = threading.active_count()
-    with Lab(fixed_ports=21000):
-        second = Lab(fixed_ports=21000)
+    with Lab(fixed_ports=23000):
+        second = Lab(fixed_ports=23000)
         with pytest.raises(OSError, match="in use"):
             second.start()
     assert threading.active_count() == before

@@ -11,6 +11,7 @@ from mailprobe.lab.post.spool import CorruptLetterError, Spool, Spooled, SpoolEr
 from mailprobe.model.road import Part, Step, What
 from mailprobe.protocols.mailstore import Envelope
 
+_NEVER = (-1, -1)
 OCTETS_AT_HAND = 32 << 20  # of letters that are out of the spool and wait for their turn
 
 
@@ -26,7 +27,7 @@ class Pickup:
         self._ledger = ledger
         self._under_way = under_way
         self._maildrop = desk.directory / "maildrop"
-        self._seen = (0, 0)  # the maildrop as it was when it was last looked into
+        self._seen = _NEVER  # the maildrop as it was when it was last looked into
         self._fresh: deque[str] = deque()  # in the spool
         self._known: set[str] = set()  # of those, the ones whose way into the spool is in the journal
         self._at_hand: deque[Spooled] = deque()
@@ -106,8 +107,12 @@ class Pickup:
         self._known.discard(queue_id)
         try:
             letter = self._spool.take(queue_id)
-        except (CorruptLetterError, SpoolError) as error:
+        except CorruptLetterError as error:
             self._desk.complain(str(error))
+            return None
+        except SpoolError as error:
+            self._desk.complain(str(error))
+            self._seen = _NEVER  # the next glance finds it again
             return None
         self._octets += len(letter.data)
         if not known:

@@ -178,10 +178,10 @@ class Spool:
         path = self._maildrop / _one_name(queue_id)
         if not is_queue_id(queue_id):
             raise self._put_aside(path, "a file that the spool did not write")
-        taken = self._queue / queue_id
+        letter = self._read(path)  # first: what cannot be read now stays where it is looked for again
         with explained(path):
-            path.rename(taken)
-        return self._read(taken)
+            path.rename(self._queue / queue_id)
+        return letter
 
     def read(self, queue_id: str) -> Spooled:
         """Give a letter, wherever it is.

@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -482,6 +483,22 @@ def test_a_spool_that_cannot_be_written_puts_clients_off(tmp_path: Path) -> None
         lab.rest()
         assert len(stored(lab, BOB)) == 1
     assert len(complaints) == 1
+
+
+def test_a_letter_that_could_not_be_picked_up_is_tried_again_without_being_told_to(tmp_path: Path) -> None:
+    complaints: list[str] = []
+    with Lab(directory=tmp_path, complain=complaints.append) as lab:
+        lab.lab_file()
+        (tmp_path / RECEIVER / "queue").rmdir()
+        relay(lab, BOB)
+        lab.rest()
+        assert files_in(tmp_path / RECEIVER / "maildrop") != []
+        (tmp_path / RECEIVER / "queue").mkdir()
+        until = time.monotonic() + 20
+        while not stored(lab, BOB) and time.monotonic() < until:
+            lab.order(Order("status"))
+        assert len(stored(lab, BOB)) == 1
+    assert complaints
 
 
 def test_the_trace_can_be_read_when_the_lab_is_gone(tmp_path: Path) -> None:

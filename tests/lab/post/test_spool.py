@@ -221,7 +221,7 @@ def test_no_question_leads_out_of_the_spool(tmp_path: Path, name: str) -> None:
 
 def test_a_letter_that_is_not_there_is_named(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    with pytest.raises(SpoolError, match="ABCDEFG: No such file or directory"):
+    with pytest.raises(SpoolError, match="ABCDEFG: no such letter"):
         spool.take("ABCDEFG")
     with pytest.raises(SpoolError, match="ABCDEFG: no such letter"):
         spool.read("ABCDEFG")
