@@ -24,10 +24,14 @@ demo: $(PLAIN)
 	@echo "$(BIN)/mailprobe check --lab $(BROKEN)"
 	@$(BIN)/mailprobe check --lab $(BROKEN); status=$$?; echo; \
 	if [ $$status -eq 1 ]; then \
-	    echo "Exit status 1: $(BROKEN) is broken on purpose, and mailprobe found it. The demo went well."; \
+	    echo "Exit status 1: $(BROKEN) is broken on purpose, and mailprobe found it."; \
 	else \
 	    echo "Exit status $$status where 1 was due: $(BROKEN) is broken on purpose." >&2; exit 1; \
 	fi
+	@echo
+	$(BIN)/mailprobe trip --lab
+	@echo
+	@echo "The demo went well. Next: . $(BIN)/activate    and then: mailprobe --help"
 
 test: $(DEV)
 	tests/peers/install.sh

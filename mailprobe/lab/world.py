@@ -71,6 +71,7 @@ class Lab:
     ) -> None:
         self._delay_s = flight_delay_s
         self._fixed_ports = fixed_ports
+        directory = directory.absolute() if directory is not None else None  # others use the lab file from elsewhere
         self._authority = Authority(directory)
         self._zones = Zones()
         known = (*(scenario.site for scenario in SCENARIOS), *NAMED_SITES, *POST_SITES)
@@ -104,9 +105,24 @@ class Lab:
             self._dns_endpoint = self._wait_for(self._dns.start(*self._real(DNS_ADDRESS, _DNS_PORT)))
             if self._directory is not None and self.town.domains_with_letters():
                 self._wait_for(self.town.open_offices(()))
+        except OSError:
+            self.stop()
+            self._refuse_company()  # whose ports are the same: that says more than "address in use"
+            raise
         except BaseException:
             self.stop()
             raise
+
+    def _refuse_company(self) -> None:
+        """Make sure that no other lab runs in the directory.
+
+        Raises:
+            UsageError: one does.
+        """
+        from mailprobe.lab.post.town import LOCK, locked
+
+        if self._directory is not None and (self._directory / LOCK).exists():
+            locked(self._directory / LOCK).close()
 
     def stop(self) -> None:
         """Close everything, end the thread and remove what was written."""

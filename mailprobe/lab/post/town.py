@@ -162,7 +162,7 @@ class Town:
             self._given.mkdir(parents=True, exist_ok=True)
         assert self._directory is not None
         self._read_clock()
-        self._lock = _locked(self._directory / LOCK)
+        self._lock = locked(self._directory / LOCK)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="mailprobe-post")
         self._doorbell = Doorbell(self._directory, self.obey)
         self._open = True
@@ -360,8 +360,12 @@ def _part(text: str) -> Part:
         raise UsageError(f"no part {text!r}; the parts are {', '.join(Part)}") from None
 
 
-def _locked(path: Path) -> BinaryIO:
-    """Keep other labs out of a directory for as long as the file is open; a lab that was killed keeps nobody out."""
+def locked(path: Path) -> BinaryIO:
+    """Keep other labs out of a directory for as long as the file is open; a lab that was killed keeps nobody out.
+
+    Raises:
+        UsageError: another lab is there.
+    """
     import fcntl
 
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")

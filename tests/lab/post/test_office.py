@@ -333,6 +333,21 @@ def test_two_labs_cannot_have_the_same_directory(tmp_path: Path) -> None:
             second.start()
 
 
+def test_a_second_lab_at_the_same_ports_hears_of_the_directory_and_not_of_the_ports(tmp_path: Path) -> None:
+    with Lab(directory=tmp_path, fixed_ports=23500) as first:
+        first.lab_file()
+        with pytest.raises(UsageError, match="another lab runs"):
+            Lab(directory=tmp_path, fixed_ports=23500).start()
+
+
+def test_the_lab_file_can_be_used_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Lab(directory=Path("here")) as lab:
+        file = lab.lab_file()
+    assert file.ca_file == str(tmp_path / "here" / "ca.pem")
+    assert file.directory == str(tmp_path / "here")
+
+
 _SERVE = """
 import sys
 from pathlib import Path
