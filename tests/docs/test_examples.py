@@ -75,6 +75,23 @@ def test_nagios_command_gives_the_plugin_status(tmp_path: Path) -> None:
     assert "|" in done.stdout
 
 
+def test_nagios_trip_finds_the_letter_of_the_run_before(tmp_path: Path) -> None:
+    line = re.search(r"command_line\s+(.*)", (EXAMPLES / "nagios-trip.cfg").read_text())
+    assert line is not None
+    (tmp_path / "password").write_text("secret\n")
+    values = ("alice@sender.lab.test", "bob@receiver.lab.test", "trip.json", "password", "password")
+    text = line[1]
+    for number, value in enumerate(values, 1):
+        text = text.replace(f"$ARG{number}$", value)
+    twice = f"{text} >first; {text} >second; echo $? >status"
+    done = run(["bash", "-c", twice], tmp_path, {})
+    assert done.returncode == 0, done.stderr
+    assert " pending=1;" in (tmp_path / "first").read_text()
+    assert (tmp_path / "second").read_text().startswith("MAILPROBE OK - ")
+    assert " arrived=1;" in (tmp_path / "second").read_text()
+    assert (tmp_path / "status").read_text().strip() == "0"
+
+
 def test_metrics_unit_writes_a_whole_file(tmp_path: Path) -> None:
     text = (EXAMPLES / "mailprobe-metrics.service").read_text()
     (line,) = re.findall(r"^ExecStart=(.*)$", text, re.MULTILINE)
