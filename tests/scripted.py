@@ -27,6 +27,13 @@ class Peer:
     def send(self, data: bytes) -> None:
         self._channel.sendall(data)
 
+    def send_together(self, *pieces: bytes) -> None:
+        """Send pieces in one segment, inside TLS a record each."""
+        self._channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        for piece in pieces:
+            self._channel.sendall(piece)
+        self._channel.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+
     def line(self) -> bytes:
         """Read one line, and not an octet more; empty at the end of the connection."""
         got = b""

@@ -6,6 +6,7 @@ shows of a command may differ from what is sent: secrets are masked, and a lette
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Iterable
@@ -122,11 +123,15 @@ class Dialogue:
         return await self._listen(stage, sent, limit_s or self._network.limits.reply_s, started, patient=patient)
 
     async def send_group(self, commands: Iterable[tuple[Stage, bytes, str]]) -> None:
-        """Send commands in one write, each with its stage and how it is shown; then `listen` once for each of them."""
+        """Send commands in one write, each with its stage and how it is shown; then `listen` once for each of them.
+
+        What has come before they go is no reply to any of them (RFC 5321 §4.1.1.4), and written down as that.
+        """
         group = list(commands)
         if not group:
             return
         if not self._awaited:
+            await self._take_at_hand()
             self._note_extra(group[0][0])
         started = time.perf_counter()
         self._awaited += [(stage, shown, started) for stage, _, shown in group]
@@ -247,6 +252,12 @@ class Dialogue:
             self._awaited.clear()
             self._keep_partial(stage, sent, started)
             raise stop(stage, error.kind, str(error)) from None
+
+    async def _take_at_hand(self) -> None:
+        """Give the client what has arrived and was not read: TLS hands out one record at a time."""
+        with contextlib.suppress(NetworkError):  # nothing has, or the connection has ended; the next reading tells
+            while True:
+                self.client.receive(await self.opened.read(0.0))
 
     async def _listen(self, stage: Stage, sent: str, limit_s: float, started: float, *, patient: bool = False) -> Reply:
         phase = self._deadline.phase(limit_s)

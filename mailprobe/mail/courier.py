@@ -4,6 +4,9 @@ While the server works on one letter, the envelope of the next is already there:
 letter before (RFC 2920 §3.1), so a letter costs one round trip. A letter itself goes out only once the one before is
 answered; so what became of each is known exactly, however the connection ends.
 
+What a server says before it has what it answers is no answer (RFC 5321 §4.1.1.4, RFC 2920 §3.1). Such a server is left
+at once: nobody could tell any more which of its replies belongs to which letter.
+
 Nothing is written down but outcomes. Replies that are all as hoped for, which is nearly always, are recognised by one
 regular expression; everything else goes reply by reply through `Transaction`.
 """
@@ -42,6 +45,7 @@ _SECURITY: dict[Starttls, Security] = {
     "required": Security.STARTTLS,
 }
 _LARGE = 65_536  # a write of more may take the server longer than one reply may
+_TLS_FRAMES = 512  # octets that TLS adds to an envelope, more than it ever does
 
 
 class Courier:
@@ -77,6 +81,9 @@ class Courier:
         self._resetting = False
         self._progress = 0.0
         self._unsent = 0
+        self._frames = _TLS_FRAMES if visit.tls is not None else 0
+        self._behind = 0  # octets that went out behind the end of the current letter
+        self._asked = False  # something was asked since octets last arrived, and nothing before that is unanswered
         self._timer: asyncio.TimerHandle | None = None
         self._stream.call_on_arrival(self._arrived)
 
@@ -219,7 +226,7 @@ class Courier:
             self._began = time.monotonic()
             if not transaction.finished:
                 self._current = transaction
-                self._send(steps)
+                self._proceed(steps)
                 return
             self._done(transaction, self._began)
             if self.trouble is not None:
@@ -251,13 +258,32 @@ class Courier:
         self._last_begun = transaction
         return transaction, steps
 
+    def _proceed(self, steps: list[Step]) -> None:
+        """Go on with the current letter, unless the server has already answered what is only now to be said."""
+        if steps and self._current is not None and (ahead := self._said_ahead()):
+            self._current.hold_back()
+            self._break(*ahead)
+        else:
+            self._send(steps)
+
+    def _said_ahead(self) -> tuple[Kind, str] | None:
+        """Take what has come behind the last reply that was due, and give what it is the end for."""
+        said = *self._client.partial_lines(), *self._client.take_unread().decode("latin-1").splitlines()
+        if not said:
+            return None
+        if said[0].startswith("421"):  # it may come at any time (RFC 5321 §3.8)
+            return Kind.TEMPORARY, said[0]
+        return Kind.GARBAGE, f"the server said more than it was asked for: {said[0]}"
+
     def _send(self, steps: list[Step]) -> None:
         """Write what is next of the current letter, and behind its end the next envelope."""
         octets = [step.command for step in steps]
         self._hoped_for = None
-        current = self._current
-        if self._pipelining and current is not None and current.letter_is_out and self._following is None:
-            octets += self._envelope_ahead()
+        self._asked = bool(steps)
+        if self._following is None:
+            ahead = self._envelope_ahead()
+            octets += ahead
+            self._behind = sum(map(len, ahead)) + self._frames
         data = octets[0] if len(octets) == 1 else b"".join(octets)
         if data:
             self._stream.write(data)
@@ -267,6 +293,9 @@ class Courier:
                 self._timer = self._loop.call_later(self._limits.reply_s, self._look_at_the_time)
 
     def _envelope_ahead(self) -> list[bytes]:
+        current = self._current
+        if not self._pipelining or current is None or not current.letter_is_out or _is_binary(current.parcel):
+            return []  # a refused chunk leaves the server in the transaction (RFC 3030 §2)
         parcel = self._next_parcel()
         if parcel is None:
             return []
@@ -282,8 +311,12 @@ class Courier:
     # -- listening ---------------------------------------------------------------------------------------------
 
     def _arrived(self) -> None:
+        self._asked = False
         try:
             while data := self._stream.read_now():
+                if self._asked:  # it was here before the question: TLS hands out record by record
+                    self._break(Kind.GARBAGE, "the server answered before it was asked")
+                    return
                 self._hear(data)
                 if self.trouble is not None:
                     return
@@ -293,7 +326,7 @@ class Courier:
     def _hear(self, data: bytes) -> None:
         if self._hoped_for is not None and self._in_step:
             found = self._hoped_for.fullmatch(data)
-            if found is not None:
+            if found is not None and self._stream.unsent <= self._behind:
                 self._all_is_well(found[1])
                 return
         self._hoped_for = None
@@ -322,10 +355,13 @@ class Courier:
                 self._break(_kind_of(reply), reply.lines[-1])
         elif self._current is None:
             self._break(_kind_of(reply), f"unasked for: {reply.lines[-1]}")
+        elif self._current.letter_is_out and reply.status.startswith("2") and self._stream.unsent > self._behind:
+            self._break(Kind.GARBAGE, f"the server accepted a letter that it did not have yet: {reply.lines[-1]}")
         else:
-            self._send(self._current.take(reply))
-            if self._current.finished:
-                self._settle(self._current, reply)
+            current = self._current
+            self._proceed(current.take(reply))
+            if current.finished and self.trouble is None:
+                self._settle(current, reply)
 
     def _settle(self, transaction: Transaction, reply: Reply) -> None:
         if transaction.unusable:
@@ -337,12 +373,18 @@ class Courier:
         if self.trouble is not None:  # whoever was told has closed the connection
             return
         if transaction.needs_reset:
-            self._resetting = True
-            self._stream.write(self._client.rset())
+            self._reset()
         elif self._current is None:
             self._begin_next()
         elif self._current.finished:  # it could not begin
             self._settle(self._current, reply)
+
+    def _reset(self) -> None:
+        if ahead := self._said_ahead():
+            self._break(*ahead)
+        else:
+            self._resetting = self._asked = True
+            self._stream.write(self._client.rset())
 
     # -- ending ------------------------------------------------------------------------------------------------
 

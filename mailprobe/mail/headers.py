@@ -83,7 +83,12 @@ def parameter_field(name: str, value: str, parameters: dict[str, str], *, utf8: 
 
 def _survives_folding(text: str) -> bool:
     """Tell whether readers get the text back: none looks like an encoded word, no space is at an end."""
-    return "=?" not in text and text == text.strip(" \t")
+    return _is_taken_as_it_is(text) and text == text.strip(" \t")
+
+
+def _is_taken_as_it_is(text: str) -> bool:
+    """Tell whether no reader decodes it; many look for encoded words in quotes and in parameters, too."""
+    return "=?" not in text
 
 
 def _folded(line: str) -> bytes:
@@ -136,17 +141,16 @@ def _address(box: Mailbox, *, utf8: bool) -> bytes:
     address = box.address.encode()
     if not box.name:
         return address
-    if utf8 or box.name.isascii():
-        plain = _PHRASE.fullmatch(box.name) and "=?" not in box.name
+    if (utf8 or box.name.isascii()) and _is_taken_as_it_is(box.name):
         escaped = re.sub(r'(["\\])', r"\\\1", box.name)
-        name = (box.name if plain else f'"{escaped}"').encode()
+        name = (box.name if _PHRASE.fullmatch(box.name) else f'"{escaped}"').encode()
         if len(name) + len(address) < LINE_LIMIT - 100:
             return b"%b <%b>" % (name, address)
     return b"%b <%b>" % (b"\r\n ".join(_encoded_words(box.name, 60)), address)
 
 
 def _parameter(key: str, text: str, *, utf8: bool) -> Iterator[bytes]:
-    if (utf8 or text.isascii()) and len(text) <= _SEGMENT:
+    if (utf8 or text.isascii()) and len(text) <= _SEGMENT and _is_taken_as_it_is(text):
         escaped = re.sub(r'(["\\])', r"\\\1", text)
         yield (f"{key}={text}" if _TOKEN.fullmatch(text) else f'{key}="{escaped}"').encode()
         return

@@ -11,7 +11,7 @@ import time
 
 import msgspec
 
-from mailprobe.collect.dialogue import Dialogue, Stopped
+from mailprobe.collect.dialogue import Dialogue, Stopped, stop
 from mailprobe.mail.compose import Letter
 from mailprobe.mail.extensions import Unmet, Wishes, parcel
 from mailprobe.mail.halting import Halted, HaltingDialogue
@@ -257,7 +257,12 @@ async def _run(transaction: Transaction, dialogue: Dialogue) -> None:
         await dialogue.send_group((step.stage, step.command, step.shown) for step in steps)
         steps = []
         while not steps and not transaction.finished and (awaited := transaction.awaited) is not None:
-            steps = transaction.take(await dialogue.listen(awaited.stage, patient=awaited.stage is Stage.MESSAGE))
+            reply = await dialogue.listen(awaited.stage, patient=awaited.stage is Stage.MESSAGE)
+            if awaited.stage is Stage.MESSAGE and reply.status.startswith("2") and dialogue.opened.unsent:
+                # Whatever this answers, it is not the end of the letter (RFC 5321 §4.1.1.4).
+                words = f"the server accepted a letter that it did not have yet: {reply.lines[-1]}"
+                raise stop(Stage.MESSAGE, Kind.GARBAGE, words)
+            steps = transaction.take(reply)
 
 
 def _own(address: str, outcome: Outcome, stage: Stage, detail: str, reply: Reply | None = None) -> RecipientOutcome:

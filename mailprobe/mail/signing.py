@@ -9,6 +9,7 @@ import msgspec
 
 from mailprobe.mail.compose import Letter
 from mailprobe.model.errors import RecordError, UsageError
+from mailprobe.model.files import read_whole
 from mailprobe.model.names import domain_name
 from mailprobe.records.dkim_key import PrivateKey, private_key
 from mailprobe.records.header import fields, values
@@ -19,6 +20,7 @@ SIGNED = (
     *("mime-version", "content-type", "content-transfer-encoding"),
     *("list-id", "list-unsubscribe", "list-unsubscribe-post"),
 )
+_KEY_FILE_LIMIT = 65_536
 _SELECTOR = re.compile(r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)*", re.IGNORECASE)
 _DOMAIN = re.compile(r"@([^\s<>@\"(),;]+)>?")
 
@@ -44,7 +46,7 @@ def signer(key_file: Path, selector: str, domain: str | None = None, signed: tup
     if not _SELECTOR.fullmatch(selector):
         raise UsageError(f"{selector[:60]!r} is no DKIM selector; it is the first part of the record's name")
     try:
-        key = private_key(key_file.read_bytes())
+        key = private_key(read_whole(key_file, _KEY_FILE_LIMIT, pipes=True))
     except OSError as error:
         raise UsageError(f"DKIM key {key_file}: {error.strerror}") from None
     except RecordError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from mailprobe.collect.dialogue import Dialogue, Stopped, stop
 from mailprobe.collect.manners import ImapManners, Manners, SmtpManners, kind_of, manners_for
 from mailprobe.collect.survey import Door
-from mailprobe.mail.login import Login, LoginRefused, fault_of, log_in
+from mailprobe.mail.login import GO_ON_SO, Login, LoginRefused, fault_of, log_in
 from mailprobe.model.conversation import Conversation, LoginOutcome, Place, Security
 from mailprobe.model.evidence import Capabilities, Kind, Reply, Stage, Tls, Trouble
 from mailprobe.model.ports import Port, Protocol
@@ -125,8 +125,9 @@ class Visit:
         """Log in, and learn what the server can do now.
 
         Raises:
-            Stopped: see `mailprobe.mail.login.log_in`; and always when octets in clear came behind the go-ahead for
-                STARTTLS, for then somebody is in between.
+            Stopped: see `mailprobe.mail.login.log_in`, and LOCAL too when the server has us logged in already where no
+                password would be sent; always when octets in clear came behind the go-ahead for STARTTLS, for then
+                somebody is in between.
         """
         try:
             if self.leftover:
@@ -227,10 +228,16 @@ class Visit:
         return f"{count} octets in clear came behind the go-ahead for STARTTLS (response injection)"
 
     def _logged_in_already(self, login: Login) -> LoginOutcome | None:
-        """Take PREAUTH for a login: the server would refuse another one (RFC 9051 §7.1.4)."""
+        """Take PREAUTH for a login: the server would refuse another one (RFC 9051 §7.1.4).
+
+        In clear anybody can say it, and is then told and shown what is meant for the server and its user alone.
+        """
         greeting = self.greeting
         if greeting is None or greeting.status != "PREAUTH":
             return None
+        if self.fault and not login.insecure:
+            words = f"the server has us logged in already (PREAUTH), and {self.fault}; {GO_ON_SO}"
+            raise stop(Stage.LOGIN, Kind.LOCAL, words)
         return LoginOutcome(user=login.credentials.user, mechanism="PREAUTH", succeeded=True, reply=greeting)
 
     async def _capabilities_after_login(self, outcome: LoginOutcome) -> Capabilities | None:

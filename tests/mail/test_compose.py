@@ -162,6 +162,23 @@ def test_any_names_stay_with_their_addresses(names: list[str]) -> None:
     assert read == [(" ".join(box.name.split()), box.address) for box in boxes]
 
 
+@pytest.mark.parametrize("utf8", [False, True])
+@pytest.mark.parametrize("text", ["=?utf-8?q?evil?=", 'a =?utf-8?b?ZXZpbA==?= "b"', "=?", "=?x", "=?utf-8?q?é?="])
+def test_what_looks_like_an_encoded_word_is_read_as_it_was_written(text: str, utf8: bool) -> None:
+    value = email.message_from_bytes(address_field("To", [Mailbox(text, "user", "a.test")], utf8=utf8) + b"\r\n")["To"]
+    ((name, address),) = getaddresses([str(value)])
+    assert (decoded(name), address) == (text, "user@a.test")
+    modern = email.message_from_bytes(
+        address_field("To", [Mailbox(text, "user", "a.test")]), policy=email.policy.default
+    )
+    assert [each.display_name for each in modern["To"].addresses] == [text]
+    for key in ("name", "filename"):
+        octets = parameter_field("Content-Disposition", "attachment", {key: text}, utf8=utf8)
+        read = email.message_from_bytes(octets + b"\r\n", policy=email.policy.default)
+        assert read["Content-Disposition"].params[key] == text
+        assert b"=?" not in octets
+
+
 @given(PRINTABLE.filter(lambda name: name == name.strip() != ""))
 def test_any_file_name_arrives(name: str) -> None:
     octets = parameter_field("Content-Disposition", "attachment", {"filename": name})

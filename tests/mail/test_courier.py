@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -389,6 +390,189 @@ def test_more_replies_than_commands_end_it() -> None:
     assert trouble is not None
     assert trouble.kind is Kind.GARBAGE
     assert summed_up(second) == NOT_SENT
+
+
+# -- replies that come before what they answer (RFC 5321 §4.1.1.4, RFC 2920 §3.1) ---------------------------------
+
+TOO_EARLY = b"250 2.0.0 accepted before it was sent\r\n"
+
+
+@pytest.mark.parametrize("ehlo", [EHLO, PLAIN_EHLO])
+@pytest.mark.parametrize("early", [TOO_EARLY, TOO_EARLY[:9], b"250-accepted\r\n", b"554 5.7.1 refused\r\n"])
+def test_what_comes_with_the_go_ahead_is_no_answer_to_the_letter_and_the_letter_stays_here(
+    ehlo: bytes, early: bytes
+) -> None:
+    results, trouble, (heard,) = carried([parcel()] * 3, sink(ehlo, data=GO + early, end=b"554 5.7.1 refused\r\n"))
+    assert results == [[(Outcome.NOT_SENT, Stage.MESSAGE)]]
+    assert trouble is not None
+    assert (trouble.stage, trouble.kind) == (Stage.MESSAGE, Kind.GARBAGE)
+    assert trouble.detail.startswith("the server said more than it was asked for: ")
+    assert b"Subject" not in heard
+
+
+def test_replies_for_many_letters_in_advance_are_taken_for_none_of_them() -> None:
+    def serve(peer: Peer) -> None:
+        peer.send(GREETING)
+        peer.line()
+        peer.send(EHLO)
+        peer.line()
+        peer.send((OK + OK + GO + OK) * 5)
+
+    results, trouble, _ = carried([parcel()] * 3, serve)
+    assert results == [[(Outcome.NOT_SENT, Stage.MESSAGE)]]
+    assert trouble is not None
+    assert trouble.kind is Kind.GARBAGE
+
+
+def test_replies_to_a_letter_that_come_with_those_to_the_one_before_it_are_no_answer() -> None:
+    def serve(peer: Peer) -> None:
+        until_letter(peer)
+        peer.send(OK + OK + OK + GO + OK)
+
+    results, trouble, (heard,) = carried([parcel()] * 3, serve)
+    assert results == [ACCEPTED, [(Outcome.NOT_SENT, Stage.MESSAGE)]]
+    assert trouble is not None
+    assert trouble.kind is Kind.GARBAGE
+    assert heard.count(b"Subject") == 1
+
+
+def test_without_pipelining_each_reply_must_come_after_its_command() -> None:
+    results, trouble, (heard,) = carried([parcel()], sink(PLAIN_EHLO, mail=OK + OK + GO + OK))
+    assert results == [[(Outcome.NOT_SENT, Stage.RCPT)]]
+    assert trouble is not None
+    assert trouble.kind is Kind.GARBAGE
+    assert b"RCPT" not in heard
+
+
+def test_a_reply_to_rset_must_come_after_it() -> None:
+    results, trouble, (heard,) = carried([parcel()] * 2, sink(PLAIN_EHLO, rcpt=b"550 5.1.1 no\r\n" + OK))
+    assert results == [[(Outcome.REFUSED, Stage.RCPT)]]
+    assert trouble is not None
+    assert trouble.kind is Kind.GARBAGE
+    assert b"RSET" not in heard
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="this system sends segments as it likes")
+@pytest.mark.parametrize("tail", [b"", OK + OK + GO])
+def test_inside_tls_a_record_of_its_own_makes_an_early_reply_no_later(tail: bytes) -> None:
+    def serve(peer: Peer) -> None:
+        peer.start_tls(CONTEXT)
+        peer.send(GREETING)
+        peer.line()
+        peer.send(EHLO)
+        envelope(peer)
+        peer.send_together(OK + OK + GO, OK + tail)
+
+    async def act(network: Network) -> tuple[Carried, Trouble | None]:
+        courier = await opened(network, implicit_tls=True)
+        results = [summed_up(outcomes) async for outcomes in courier.carry_all([parcel()] * 3)]
+        return results, courier.trouble
+
+    (results, trouble), _ = on_network(act, serve)
+    assert results == [[(Outcome.UNCERTAIN, Stage.MESSAGE)], NOT_SENT]
+    assert trouble is not None
+    assert trouble.kind is Kind.GARBAGE
+
+
+@pytest.mark.parametrize("where", ["data", "end"])
+def test_a_server_that_closes_in_the_same_breath_is_believed_and_sent_no_more(where: str) -> None:
+    closing = b"421 4.7.0 that was enough\r\n"
+    answers = {"data": GO, "end": OK}
+    results, trouble, (heard,) = carried([parcel()] * 3, sink(PLAIN_EHLO, **{where: answers[where] + closing}))
+    assert results == ([[(Outcome.NOT_SENT, Stage.MESSAGE)]] if where == "data" else [ACCEPTED, NOT_SENT])
+    assert trouble is not None
+    assert (trouble.kind, trouble.detail) == (Kind.TEMPORARY, "421 4.7.0 that was enough")
+    assert heard.count(b"MAIL") == 1
+
+
+LARGE = (b"x" * 76 + b"\r\n") * 250_000  # more than the buffers of both sides together
+
+
+@pytest.mark.parametrize("ehlo", [EHLO, PLAIN_EHLO])
+@pytest.mark.parametrize("more", [b"", OK + OK + GO])
+def test_a_letter_that_the_server_does_not_have_yet_cannot_have_been_accepted(ehlo: bytes, more: bytes) -> None:
+    def serve(peer: Peer) -> None:
+        peer.send(GREETING)
+        peer.answer(ehlo=ehlo, mail=OK, rcpt=OK)
+        peer.send(GO)
+        peer.exactly(1_000)
+        peer.send(TOO_EARLY + more)
+
+    results, trouble, _ = carried([parcel(data=LARGE)] * 3, serve)
+    assert results == [[(Outcome.UNCERTAIN, Stage.MESSAGE)], NOT_SENT][: 2 if ehlo == EHLO else 1]
+    assert trouble is not None
+    assert (trouble.stage, trouble.kind) == (Stage.MESSAGE, Kind.GARBAGE)
+    assert "did not have yet" in trouble.detail
+
+
+def test_a_letter_may_be_refused_before_the_server_has_it() -> None:
+    def serve(peer: Peer) -> None:
+        peer.send(GREETING)
+        peer.answer(ehlo=PLAIN_EHLO, mail=OK, rcpt=OK)
+        peer.send(GO)
+        peer.exactly(1_000)
+        peer.send(b"552 5.3.4 too big\r\n")
+
+    results, _, _ = carried([parcel(data=LARGE)], serve)
+    assert results == [[(Outcome.REFUSED, Stage.MESSAGE)]]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_letter_may_be_accepted_before_the_server_has_read_the_envelope_behind_it(tls: bool) -> None:
+    many = tuple(f"{'r' * 60}{number}@b.test" for number in range(95))
+
+    def serve(peer: Peer) -> None:
+        if tls:
+            peer.start_tls(CONTEXT)
+        peer.send(GREETING)
+        peer.line()
+        peer.send(EHLO)
+        for number in range(2):
+            envelope(peer, 95)
+            peer.send(OK * 96 + GO)
+            peer.exactly(len(LARGE))
+            assert peer.exactly(3) == b".\r\n"
+            peer.send(b"250 queued as %d\r\n" % number)
+        peer.answer(quit=BYE)
+
+    async def act(network: Network) -> tuple[Carried, Trouble | None]:
+        courier = await opened(network, implicit_tls=tls)
+        letters = [parcel(*many, data=LARGE)] * 2
+        results = [summed_up(outcomes) async for outcomes in courier.carry_all(letters)]
+        trouble = courier.trouble
+        await courier.quit()
+        return results, trouble
+
+    (results, trouble), _ = on_network(act, serve)
+    assert results == [ACCEPTED * 95] * 2
+    assert trouble is None
+
+
+def test_the_envelope_behind_a_binary_letter_waits_for_what_becomes_of_it() -> None:
+    offer = EHLO.replace(b"250 SIZE", b"250-BINARYMIME\r\n250-CHUNKING\r\n250 SIZE")
+    data = b"binary\0\r\n"
+
+    def serve(peer: Peer) -> None:
+        peer.send(GREETING)
+        peer.line()
+        peer.send(offer)
+        assert [peer.line()[:4] for _ in range(3)] == [b"MAIL", b"RCPT", b"BDAT"]
+        peer.exactly(len(data))
+        peer.send(OK + OK)
+        assert peer.overhear(0.1) == b""
+        peer.send(b"554 5.6.1 no\r\n")
+        assert peer.line() == b"RSET\r\n"
+        peer.send(OK)
+        envelope(peer)
+        peer.send(OK + OK + GO)
+        letter(peer)
+        peer.send(OK)
+        peer.answer(quit=BYE)
+
+    letters = [parcel(data=data, parameters=("BODY=BINARYMIME",)), parcel()]
+    results, trouble, _ = carried(letters, serve)
+    assert results == [[(Outcome.REFUSED, Stage.MESSAGE)], ACCEPTED]
+    assert trouble is None
 
 
 def test_a_refused_rset_ends_it() -> None:

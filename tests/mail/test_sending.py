@@ -19,7 +19,7 @@ from mailprobe.model.evidence import Kind, Stage
 from mailprobe.model.sending import Outcome
 from mailprobe.net.network import Reach
 from mailprobe.protocols.sasl import Credentials
-from tests.collect.servers import BYE, HASTY
+from tests.collect.servers import BYE, CONTEXT, HASTY
 from tests.mail.letterbox import BARE, CLEAR, carry, ehlo, letter, only, outcomes, raw, sent, taking
 from tests.scripted import Peer, Script, refusing
 
@@ -73,6 +73,82 @@ def test_a_letter_that_is_out_and_not_answered_is_uncertain() -> None:
     trouble = done.conversations[0].trouble
     assert trouble is not None
     assert trouble.kind is Kind.TIMEOUT
+
+
+# -- replies that come before what they answer (RFC 5321 §4.1.1.4) ---------------------------------------------
+
+EARLY = b"250 2.0.0 accepted before it was sent\r\n"
+
+
+@pytest.mark.parametrize("hello", [BARE, ehlo("PIPELINING")])
+@pytest.mark.parametrize("end", [b"554 5.7.1 refused\r\n", b"250 2.0.0 queued as 1\r\n"])
+def test_what_comes_with_the_go_ahead_is_written_down_and_the_reply_to_the_letter_counts(
+    hello: bytes, end: bytes
+) -> None:
+    done, _ = sent(taking(hello=hello, data=b"354 go\r\n" + EARLY, end=end))
+    outcome, stage, detail = only(done)
+    assert (outcome is Outcome.ACCEPTED, stage) == (end.startswith(b"2"), Stage.MESSAGE)
+    assert detail in end.decode()
+    extra = [each for each in done.conversations[0].exchanges if each.reply.status == "extra"]
+    assert [each.reply.lines for each in extra] == [(EARLY.decode().strip(),)]
+
+
+def test_what_comes_with_the_go_ahead_and_nothing_after_the_letter_leaves_it_uncertain() -> None:
+    def serve(peer: Peer) -> None:
+        peer.send(b"220 mx.a.test\r\n")
+        peer.answer(ehlo=BARE, mail=b"250 ok\r\n", rcpt=b"250 ok\r\n")
+        peer.send(b"354 go\r\n" + EARLY)
+
+    done, _ = sent(serve, limits=HASTY)
+    assert only(done)[:2] == (Outcome.UNCERTAIN, Stage.MESSAGE)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="this system sends segments as it likes")
+def test_inside_tls_a_record_of_its_own_makes_an_early_reply_no_later() -> None:
+    def serve(peer: Peer) -> None:
+        peer.start_tls(CONTEXT)
+        peer.send(b"220 mx.a.test\r\n")
+        peer.answer(ehlo=BARE, mail=b"250 ok\r\n", rcpt=b"250 ok\r\n")
+        peer.send_together(b"354 go\r\n", EARLY)
+        while peer.line() != b".\r\n":
+            pass
+        peer.send(b"554 5.7.1 refused\r\n")
+        peer.answer(quit=BYE)
+
+    done, _ = sent(serve, route=Server("127.0.0.1", 465, Security.TLS))
+    assert only(done) == (Outcome.REFUSED, Stage.MESSAGE, "5.7.1 refused")
+
+
+LARGE = b"x" * 76 + b"\r\n"
+
+
+def test_a_letter_that_the_server_does_not_have_yet_cannot_have_been_accepted() -> None:
+    def serve(peer: Peer) -> None:
+        peer.send(b"220 mx.a.test\r\n")
+        peer.answer(ehlo=BARE, mail=b"250 ok\r\n", rcpt=b"250 ok\r\n")
+        peer.send(b"354 go\r\n")
+        peer.exactly(1_000)
+        peer.send(EARLY)
+
+    done, _ = sent(serve, what=raw(LARGE * 250_000))
+    outcome, stage, detail = only(done)
+    assert (outcome, stage) == (Outcome.UNCERTAIN, Stage.MESSAGE)
+    assert "accepted a letter that it did not have yet: 250 2.0.0 accepted" in detail
+    trouble = done.conversations[0].trouble
+    assert trouble is not None
+    assert trouble.kind is Kind.GARBAGE
+
+
+def test_a_letter_may_be_refused_before_the_server_has_it() -> None:
+    def serve(peer: Peer) -> None:
+        peer.send(b"220 mx.a.test\r\n")
+        peer.answer(ehlo=BARE, mail=b"250 ok\r\n", rcpt=b"250 ok\r\n")
+        peer.send(b"354 go\r\n")
+        peer.exactly(1_000)
+        peer.send(b"552 5.3.4 too big\r\n")
+
+    done, _ = sent(serve, what=raw(LARGE * 250_000), limits=HASTY)
+    assert only(done) == (Outcome.REFUSED, Stage.MESSAGE, "5.3.4 too big")
 
 
 def test_a_refused_connection_is_told_as_that() -> None:

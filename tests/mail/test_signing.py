@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from mailprobe.mail.compose import Draft, Letter, compose
-from mailprobe.mail.ready import ready
+from mailprobe.mail.ready import Handling, ready
 from mailprobe.mail.signing import Signer, sign, signer
 from mailprobe.model.errors import UsageError
 
@@ -98,6 +101,23 @@ def test_a_letter_that_was_changed_does_not_verify(make: Callable[..., Signer], 
     assert not verified(octets.replace(before, after, 1), by)
 
 
+def test_a_letter_without_date_and_message_id_is_signed_with_those_it_gets(make: Callable[..., Signer]) -> None:
+    by = make(pem(RSA))
+    bare = ready(
+        b"Subject: x\r\n\r\nhi\r\n",
+        sender="a@a.test",
+        recipients=("b@b.test",),
+        date=DATE,
+        handling=Handling(complete=True),
+    )
+    for octets in (sign(letter(), by).octets, sign(bare, by).octets):
+        covered = octets.replace(b"\r\n ", b" ").partition(b" h=")[2].partition(b";")[0].split(b" : ")
+        assert {b"date", b"message-id"} <= set(covered)
+        assert verified(octets, by)
+        assert not verified(octets.replace(b"Message-ID: <", b"Message-ID: <x", 1), by)
+        assert not verified(octets.replace(b"Date: Mon", b"Date: Tue", 1), by)
+
+
 def test_who_signs_is_the_domain_of_the_author_unless_told(make: Callable[..., Signer]) -> None:
     other = make(pem(RSA), "Müller.test")
     signed = sign(letter(), other)
@@ -129,7 +149,7 @@ def test_a_letter_of_25_megabytes_is_signed(make: Callable[..., Signer]) -> None
         (b"", "no key in PEM"),
         (b"hello\n", "no key in PEM"),
         (bytes(range(256)), "no key in PEM"),
-        (b"x" * 100_000, "octets are no key"),
+        (b"x" * 65_537, "more than 65 KB"),
         (RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "a public key"),
         (pem(RSA, encryption=BestAvailableEncryption(b"x")), "encrypted"),
         (pem(RSA)[:400], "cannot be read"),
@@ -147,6 +167,43 @@ def test_what_is_no_key_is_refused_in_one_line(make: Callable[..., Signer], cont
 def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.pem: No such file"):
         signer(tmp_path / "none.pem", "s1")
+
+
+@pytest.mark.parametrize(("path", "said"), [("/dev/zero", "no regular file"), ("/", "Is a directory")])
+def test_what_has_no_end_or_is_no_file_is_no_key(path: str, said: str) -> None:
+    with pytest.raises(UsageError, match=f"DKIM key {path}: .*{said}"):
+        signer(Path(path), "s1")
+
+
+def test_a_key_may_come_through_a_pipe_and_not_without_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write(octets: bytes) -> threading.Thread:
+        def pour() -> None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.write_bytes(octets)
+
+        thread = threading.Thread(target=pour, daemon=True)
+        thread.start()
+        return thread
+
+    writer = write(pem(RSA))
+    assert signer(pipe, "s1").key.bits == 2_048
+    writer.join(10)
+    writer = write(b"x" * 1_000_000)
+    with pytest.raises(UsageError, match="more than 65 KB"):
+        signer(pipe, "s1")
+    writer.join(10)
+
+
+def test_a_pipe_that_nobody_writes_into_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailprobe.model.files.WRITER_S", 0.05)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="nobody writes into this pipe"):
+        signer(tmp_path / "pipe", "s1")
 
 
 @pytest.mark.parametrize("selector", ["", "a b", "a;d=x.test", "a\r\nX: y", "-a", "a..b"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from mailprobe.collect.dialogue import Stopped
@@ -191,8 +192,28 @@ def test_a_server_that_never_greets_is_left_without_a_goodbye() -> None:
 
 
 def test_who_is_logged_in_already_does_not_say_the_password() -> None:
-    script = imap(greeting=b"* PREAUTH [CAPABILITY IMAP4rev1 IDLE] hi\r\n")
-    visit, (heard,) = visiting(logging_in(), script, port=143, security=Security.CLEAR)
+    greeting = b"* PREAUTH [CAPABILITY IMAP4rev1 IDLE] hi\r\n"
+    visit, (heard,) = visiting(logging_in(), implicit(greeting), port=993)
     assert visit.login is not None
     assert (visit.login.mechanism, visit.login.succeeded) == ("PREAUTH", True)
     assert heard == b"m1 LOGOUT\r\n"
+
+
+@pytest.mark.parametrize("security", [Security.CLEAR, Security.OPPORTUNISTIC])
+def test_being_logged_in_by_whoever_answers_in_clear_is_no_login_unless_told_to(security: Security) -> None:
+    script = imap(greeting=b"* PREAUTH [CAPABILITY IMAP4rev1 IDLE STARTTLS] hi\r\n")
+    trouble, heard = stopped(logging_in(), script, port=143, security=security)
+    assert (trouble.stage, trouble.kind) == (Stage.LOGIN, Kind.LOCAL)
+    assert "PREAUTH" in trouble.detail
+    assert "the connection is not encrypted; say --insecure-login" in trouble.detail
+    assert heard == b"m1 LOGOUT\r\n"
+    insecure = msgspec.structs.replace(ALICE, insecure=True)
+    visit, _ = visiting(logging_in(insecure), script, port=143, security=security)
+    assert visit.login is not None
+    assert visit.login.mechanism == "PREAUTH"
+
+
+def test_a_certificate_for_somebody_else_makes_no_login_of_preauth() -> None:
+    trouble, _ = stopped(logging_in(), implicit(b"* PREAUTH [CAPABILITY IMAP4rev1] hi\r\n"), port=993, host="b.test")
+    assert trouble.kind is Kind.LOCAL
+    assert "the certificate is not for b.test" in trouble.detail

@@ -127,6 +127,7 @@ def success_report(letter: Subject, fates: Sequence[Fate], by: Reporter) -> byte
 
 
 def _report(title: str, letter: Subject, fates: Sequence[Fate], by: Reporter, to: str | None, *, full: bool) -> bytes:
+    fates = _once_each(fates)
     recipient = letter.sender if to is None else to
     texts = (recipient, letter.sender, *(each.address for each in fates), *(each.orcpt for each in fates))
     wide = not all(text.isascii() for text in texts)
@@ -152,6 +153,14 @@ def _report(title: str, letter: Subject, fates: Sequence[Fate], by: Reporter, to
     head = "".join(f"{field}\r\n" for field in fields)
     pieces = [piece for octets in body for piece in (f"\r\n{delimiter}\r\n".encode(), octets)]
     return b"".join((head.encode(), *pieces, f"\r\n{delimiter}--\r\n".encode()))
+
+
+def _once_each(fates: Sequence[Fate]) -> list[Fate]:
+    """Leave out who is told of already: aliases that branch and meet again lead to an address more than once."""
+    found: dict[tuple[str, str, Action], Fate] = {}
+    for fate in fates:
+        found.setdefault((folded(fate.address), fate.orcpt, fate.action), fate)
+    return list(found.values())
 
 
 def _thread(letter: Subject, wide: bool) -> list[str]:
@@ -261,9 +270,10 @@ def _typed(text: str) -> str:
 
 
 def _diagnostic(fate: Fate) -> str:
+    """Give the diagnostic with its type, which is ``smtp`` for a server's reply alone (RFC 3464 §2.3.6)."""
     if not fate.diagnostic:
         return ""
-    return f"{'smtp' if fate.remote or _CODE.match(fate.diagnostic) else 'x-mailprobe'}; {fate.diagnostic}"
+    return f"{'smtp' if fate.remote else 'x-mailprobe'}; {fate.diagnostic}"
 
 
 def _field(name: str, value: str, wide: bool) -> str:

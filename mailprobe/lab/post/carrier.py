@@ -150,7 +150,7 @@ class _Destination:
             if word.outcome is Outcome.ACCEPTED:
                 self._accepted(errand.hand, recipient, word)
             elif word.outcome is Outcome.REFUSED:
-                self._carrier.ledger.fail(errand.hand, recipient, word.text, word.host.name)
+                self._carrier.ledger.fail(errand.hand, recipient, word.text, _who_said(word))
             else:
                 left.append((recipient, word))
         another = number + 1 < len(self._lanes)
@@ -158,7 +158,7 @@ class _Destination:
         self._carrier.under_way -= len(errand.recipients) - len(again)
         for recipient, word in left:
             if recipient not in again:
-                self._carrier.ledger.put_off(errand.hand, recipient, _with_host(word), word.host.name)
+                self._carrier.ledger.put_off(errand.hand, recipient, _with_host(word), _who_said(word))
         if again:
             self._lanes[number + 1].add(msgspec.structs.replace(errand, recipients=tuple(again), repeated=False))
         self._carrier.desk.wake()
@@ -179,6 +179,11 @@ class _Listener:
 
     def __call__(self, errand: Errand, said: Sequence[Said]) -> None:
         self._destination.told(self._number, errand, said)
+
+
+def _who_said(said: Said) -> str:
+    """Name the host whose reply it is; nobody when the words are our own (RFC 3464 §2.3.6)."""
+    return said.host.name if said.text[:1].isdigit() else ""
 
 
 def _with_host(said: Said) -> str:

@@ -35,6 +35,12 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Answer = dict[str, Any]
+
+
+class NoLabError(UsageError):
+    """No lab runs where one was to be asked."""
+
+
 Obey = Callable[[Order], Awaitable[Answer]]
 
 
@@ -108,7 +114,8 @@ def ring(directory: Path, order: Order) -> Answer:
     """Ask a running lab for something, from any thread or process, and give its answer.
 
     Raises:
-        UsageError: no lab runs in that directory, or it will not.
+        NoLabError: no lab runs in that directory.
+        UsageError: it will not, or cannot be asked.
     """
     try:
         with _reachable(directory) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
@@ -117,7 +124,9 @@ def ring(directory: Path, order: Order) -> Answer:
             channel.sendall(msgspec.json.encode(order) + b"\n")
             answer = _one_line(channel)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        raise UsageError(f"no lab runs in {directory}; start one with `mailprobe lab up --directory DIR`") from None
+        raise NoLabError(
+            f"no lab runs in {directory}; start one with `mailprobe lab up --directory {directory}`"
+        ) from None
     except TimeoutError:
         raise UsageError(f"the lab in {directory} does not answer") from None
     except OSError as error:

@@ -93,7 +93,7 @@ class Reports:
     def _report_success(self, hand: Hand, sender: str, done: Sequence[tuple[Recipient, Action]]) -> None:
         if sender:
             by = self._reporter()
-            fates = [_fate(recipient, action, "250 2.0.0 ok", "", tried=by.at) for recipient, action in done]
+            fates = [_fate(recipient, action, "", "", tried=by.at) for recipient, action in done]
             self._spool(hand, sender, success_report(_subject(hand, sender), fates, by), by)
 
     def _spool(self, hand: Hand, to: str, data: bytes, by: Reporter) -> None:

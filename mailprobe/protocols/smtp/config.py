@@ -18,8 +18,9 @@ class SmtpConfig(msgspec.Struct, frozen=True, kw_only=True):
     *keywords* is the EHLO list without STARTTLS, AUTH, BINARYMIME and REQUIRETLS, which are put in where they
     belong; ``SIZE`` alone gets *size_limit* behind it. *keywords_before* and *keywords_after* replace the whole
     list before and inside TLS, word for word; they change what is listed, not what is understood.
-    *auth_inside_tls* None means PLAIN and LOGIN for submission and nothing for a relay; *login_required* None
-    means for submission. *local_domains* may hold address literals (``[192.0.2.1]``). *lmtp* speaks RFC 2033.
+    *auth_inside_tls* None means PLAIN and LOGIN for submission and nothing for a relay; every mechanism of
+    `mailprobe.protocols.sasl` can be listed, and the lab's post offices list SCRAM and tokens, too. *login_required*
+    None means for submission. *local_domains* may hold address literals (``[192.0.2.1]``). *lmtp* speaks RFC 2033.
     """
 
     hostname: str = "mail.lab.test"

@@ -173,6 +173,10 @@ class Transaction:
         self._end_sent = True
         return self._commands[-1:]
 
+    def hold_back(self) -> None:
+        """Learn that the steps given last were not written and will not be; `lost` is to follow."""
+        self._end_sent = False
+
     def lost(self, detail: str) -> None:
         """End it because the connection did, or makes no sense any more."""
         if self.finished:

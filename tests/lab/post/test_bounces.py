@@ -8,6 +8,7 @@ from datetime import timedelta
 from email.message import EmailMessage, Message
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,6 +195,26 @@ def test_our_own_words_are_not_passed_off_as_another_servers() -> None:
     group = groups(failure_report(letter(), [fate], BY))[1]
     assert (group["Diagnostic-Code"], group["Status"]) == ("x-mailprobe; 5.4.6 alias loop: a -> b -> a", "5.4.6")
     assert "said:" not in people(failure_report(letter(), [fate], BY))
+
+
+def test_a_verdict_of_our_own_is_no_smtp_reply_even_if_it_looks_like_one() -> None:
+    fate = Fate(address="x@b.test", action=Action.FAILED, diagnostic="552 5.2.2 the mailbox is full")
+    group = groups(failure_report(letter(), [fate], BY))[1]
+    assert (group["Diagnostic-Code"], group["Status"]) == ("x-mailprobe; 552 5.2.2 the mailbox is full", "5.2.2")
+    assert "Remote-MTA" not in group
+
+
+def test_a_recipient_is_told_of_once_however_many_ways_led_there() -> None:
+    by_alias = [Fate(address=f"{user}@b.test", action=Action.FAILED, status="5.1.1") for user in ("E21", "x", "e21")]
+    report = failure_report(letter(), by_alias, BY)
+    assert [group["Final-Recipient"] for group in groups(report)[1:]] == ["rfc822; E21@b.test", "rfc822; x@b.test"]
+    assert people(report).lower().count("e21@b.test") == 1
+    asked_for = [msgspec.structs.replace(by_alias[0], orcpt=f"rfc822;{user}@b.test") for user in ("one", "two", "one")]
+    report = failure_report(letter(), asked_for, BY)
+    assert [group["Original-Recipient"] for group in groups(report)[1:]] == [
+        "rfc822; one@b.test",
+        "rfc822; two@b.test",
+    ]
 
 
 def test_a_delay_says_until_when_and_that_nothing_need_be_done() -> None:
