@@ -523,6 +523,56 @@ def test_status_counts() -> None:
     assert reply.startswith("* STATUS INBOX (MESSAGES 2 UNSEEN 1 UIDNEXT 3 UIDVALIDITY 1 RECENT 0)\r\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("Entw&APw-rfe", True),
+        ("A &- B", True),
+        ("&2D3eAA-", True),  # beyond the BMP, as a pair of surrogates
+        ("&", False),
+        ("A & B", False),
+        ("&AAAALw-", False),  # NUL
+        ("&AAo-", False),  # a line feed
+        ("&AEE-", False),  # A, which needs no shift
+        ("&APw", False),  # the shift does not end
+        ("&APw-&APw-", False),  # and begins again at once
+        ("&AP-", False),  # half a character
+        ("&2D0-", False),  # half a pair
+        ("&APx-", False),  # bits that mean nothing
+    ],
+)
+def test_a_mailbox_name_is_modified_utf_7(name: str, made: bool) -> None:
+    reply = talk(inside(Maildrop()), f'a CREATE "{name}"')
+    assert reply == ("a OK CREATE completed" if made else "a BAD a mailbox name is modified UTF-7 (RFC 3501)")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FETCH {} FLAGS",
+        "UID FETCH 1:{} FLAGS",
+        "STORE {} +FLAGS (x)",
+        "COPY 1,{} INBOX",
+        "SEARCH {}",
+        "SEARCH UID {}:*",
+        "SEARCH LARGER {}",
+        "FETCH 1 BODY[]<0.{}>",
+    ],
+)
+def test_numbers_have_32_bits(command: str) -> None:
+    core = selected(filled())
+    assert "a OK" in talk(core, "a " + command.format(2**32 - 1))
+    assert talk(core, "a " + command.format(2**32)) == "a BAD a number has 32 bits (RFC 3501)"
+
+
+def test_a_letter_with_nul_is_not_appended() -> None:
+    mail = Maildrop()
+    core = inside(mail)
+    assert talk(core, "a APPEND INBOX {5+}", "a\0b\r\n") == "a BAD a literal holds no NUL (RFC 3501)"
+    assert not inbox(mail).uids()
+    assert "a OK [APPENDUID" in talk(core, "a APPEND INBOX {3+}", "a\r\n")
+
+
 def test_append_with_flags_and_date_whole_and_octet_by_octet() -> None:
     octets = b'a APPEND INBOX (\\Seen x) " 1-Feb-2023 03:04:05 +0100" {5}\r\nhello\r\nb NOOP\r\n'
     for size in (1, len(octets)):

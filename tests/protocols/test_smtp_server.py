@@ -107,6 +107,32 @@ def test_ehlo_without_a_name_is_refused() -> None:
     assert codes(server(), "EHLO", "EHLO a b", "HELO") == ["501", "501", "501"]
 
 
+@pytest.mark.parametrize("verb", ["EHLO", "HELO"])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("[192.0.2.1]", "250"),
+        ("[IPv6:2001:db8::1]", "250"),
+        ("[ipv6:::1]", "250"),
+        ("[999.1.1.1]", "501"),
+        ("[192.0.2]", "501"),
+        ("[192.0.2.1", "501"),
+        ("[]", "501"),
+        ("[::1]", "501"),
+        ("[IPv6:192.0.2.1]", "501"),
+        ("[IPv6:fe80::1%eth0]", "501"),
+        ("[x400:something]", "501"),
+    ],
+)
+def test_an_address_literal_has_to_be_one(verb: str, name: str, code: str) -> None:
+    assert [reply[:3] for reply in talk(server(), f"{verb} {name}")] == [code]
+
+
+@pytest.mark.parametrize(("domain", "code"), [("[192.0.2.1]", "250"), ("[999.1.1.1]", "501"), ("[IPv6:::g]", "501")])
+def test_the_address_literal_of_a_sender_has_to_be_one(domain: str, code: str) -> None:
+    assert codes(server(), "EHLO c.test", f"MAIL FROM:<a@{domain}>")[1] == code
+
+
 def test_a_message_is_delivered_with_dots_undone_and_trace_lines() -> None:
     mail = Maildrop()
     core = server(mail)

@@ -13,7 +13,9 @@ from functools import lru_cache
 import msgspec
 
 from mailprobe.protocols.commands import CommandBuffer, OverlongLineError
+from mailprobe.protocols.imap.names import is_name
 
+NUMBER_LIMIT = 2**32 - 1
 DEPTH_LIMIT = 16  # of parentheses and of NOT and OR in a search
 LITERAL_AT_END = re.compile(rb"\{([0-9]{1,10})(\+?)\}\Z")
 
@@ -23,6 +25,7 @@ _LIST_ATOM = re.compile(rb"[^\x00-\x20(){\"\\\x7f]+")
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\["\\])*)"')
 _FLAG = re.compile(rb"\\?[^\x00-\x20(){%*\"\\\x7f\]]+")
 _NUMBER = re.compile(rb"[0-9]{1,10}")
+_DIGITS = re.compile(rb"[0-9]+")
 _ONE = rb"(?:[1-9][0-9]{0,9}|\*)"
 _RANGE = _ONE + rb"(?::" + _ONE + rb")?"
 _SET = re.compile(_RANGE + rb"(?:," + _RANGE + rb")*(?=[ )]|\Z)")
@@ -165,7 +168,7 @@ class Words:
 
     def number(self) -> int:
         """Read a number."""
-        return int(self._match(_NUMBER, "number")[0])
+        return _bounded(self._match(_NUMBER, "number")[0])
 
     def string(self) -> bytes:
         """Read a quoted string or a literal."""
@@ -174,6 +177,8 @@ class Words:
         count = int(self._match(_LITERAL, "string")[1])
         value = self._text[self._at : self._at + count]
         self._at += count
+        if b"\0" in value:
+            raise BadCommandError("a literal holds no NUL (RFC 3501)")
         return value
 
     def astring(self) -> bytes:
@@ -188,12 +193,17 @@ class Words:
         """Read the name of a mailbox."""
         name = self.astring().decode("latin-1")
         if not name or len(name) > 255 or not all(" " <= letter <= "~" for letter in name):
-            raise BadCommandError("a mailbox name is printable ASCII, at most 255 octets (RFC 3501 §5.1.3)")
+            raise BadCommandError("a mailbox name is printable ASCII, at most 255 octets (RFC 3501)")
+        if not is_name(name):
+            raise BadCommandError("a mailbox name is modified UTF-7 (RFC 3501)")
         return name
 
     def sequence(self) -> bytes:
         """Read a set of numbers."""
-        return self._match(_SET, "sequence set")[0]
+        found = self._match(_SET, "sequence set")[0]
+        for digits in _DIGITS.findall(found):
+            _bounded(digits)
+        return found
 
     def is_sequence(self) -> bool:
         """Tell whether a set of numbers is next."""
@@ -210,6 +220,13 @@ class Words:
         if listed:
             self.literally(b")")
         return tuple(dict.fromkeys(flags))
+
+
+def _bounded(digits: bytes) -> int:
+    number = int(digits)
+    if number > NUMBER_LIMIT:
+        raise BadCommandError("a number has 32 bits (RFC 3501)")
+    return number
 
 
 SYSTEM_FLAGS = ("\\Answered", "\\Flagged", "\\Deleted", "\\Seen", "\\Draft")

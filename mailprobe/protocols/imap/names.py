@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from unicodedata import category
 
 _SHIFTED = re.compile(r"&([A-Za-z0-9+,]*)-")
 _NEEDS_SHIFT = re.compile(r"[^\x20-\x7e]+|&")
@@ -18,6 +19,14 @@ def encode_name(name: str) -> str:
 def decode_name(text: str) -> str:
     """Read a mailbox name from the wire; what is no modified UTF-7 stays as it is."""
     return _SHIFTED.sub(lambda match: _unshifted(match), text)
+
+
+def is_name(text: str) -> bool:
+    """Tell whether this is modified UTF-7 as it has to be: without controls, and nothing shifted without need."""
+    if "&" not in text:
+        return text.isprintable()
+    name = decode_name(text)
+    return encode_name(name) == text and all(category(character) != "Cc" for character in name)
 
 
 def _shifted(text: str) -> str:

@@ -6,6 +6,8 @@ import re
 
 import msgspec
 
+from mailprobe.model.names import address_family
+
 LOCAL_PART_LIMIT = 64  # RFC 5321 §4.5.3.1.1
 DOMAIN_LIMIT = 255  # RFC 5321 §4.5.3.1.2
 
@@ -15,6 +17,16 @@ _SOURCE_ROUTE = re.compile(r"^@[^:]*:")
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([^=\s]+))?\Z")
 _LOCAL_PART = re.compile(r"""("(?:[^"\\]|\\.)*"|[^\s"(),:;<>@\[\\\]]+)\Z""")
 _DOMAIN = re.compile(r"(?:[^\s.@\[\]]+(?:\.[^\s.@\[\]]+)*|\[[0-9A-Za-z:.]+\])\Z")
+
+
+def is_address_literal(text: str) -> bool:
+    """Tell whether this is an address in brackets, ``[192.0.2.1]`` or ``[IPv6:2001:db8::1]`` (RFC 5321 §4.1.3)."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    inner = text[1:-1]
+    if inner[:5].upper() == "IPV6:":
+        return address_family(inner[5:]) == 6
+    return address_family(inner) == 4
 
 
 class PathError(ValueError):
@@ -66,7 +78,8 @@ def _checked(address: str, word: str) -> str:
         return address
     local, _, domain = address.rpartition("@")
     enhanced = "5.1.7" if word == "FROM" else "5.1.3"
-    if not _LOCAL_PART.match(local) or not _DOMAIN.match(domain) or _UNPRINTABLE.search(address):
+    literal_fits = not domain.startswith("[") or is_address_literal(domain)
+    if not (_LOCAL_PART.match(local) and _DOMAIN.match(domain) and literal_fits) or _UNPRINTABLE.search(address):
         raise PathError("malformed address", enhanced)
     if len(local) > LOCAL_PART_LIMIT or len(domain) > DOMAIN_LIMIT:
         raise PathError("address too long", enhanced)

@@ -11,6 +11,7 @@ from mailprobe.protocols.mailstore import MailStore, Verdict
 from mailprobe.protocols.sasl import SaslError, ServerExchange, decode_response, encode_challenge, server_exchange
 from mailprobe.protocols.smtp.config import SmtpConfig
 from mailprobe.protocols.smtp.parameters import Sender
+from mailprobe.protocols.smtp.paths import is_address_literal
 
 NAME_LIMIT = 255  # RFC 5321 §4.5.3.1.2
 TEXT_LIMIT = 400  # of a reply's text that others have made; RFC 5321 §4.5.3.1.5 says 512 for the line
@@ -111,6 +112,9 @@ class SmtpSession(Conversation):
         name = argument.decode("ascii", "surrogateescape")
         if not name or len(name) > NAME_LIMIT or not name.isprintable() or len(name.split()) != 1:
             self._mistake(tag, 501, "Give one host name or address literal", "5.5.4")
+            return False
+        if name.startswith("[") and not is_address_literal(name):
+            self._mistake(tag, 501, "Malformed address literal", "5.5.4")
             return False
         self._client, self._extended = name, extended
         self._enhanced = extended and "ENHANCEDSTATUSCODES" in self._config.listed(self.secure)
