@@ -11,8 +11,9 @@ import msgspec
 
 from mailprobe.cli import meanwhile
 from mailprobe.cli.asking import reaching_options
-from mailprobe.cli.logins import login_options, take_login
-from mailprobe.cli.options import format_option, open_network, put, say, style, width
+from mailprobe.cli.files import write
+from mailprobe.cli.logins import lab_password, login_options, take_login
+from mailprobe.cli.options import choice, format_option, open_network, put, say, style, width
 from mailprobe.cli.status import FAILED, UNDECIDED, worst
 from mailprobe.collect import lookups
 from mailprobe.mail.conversing import LOGIN, STOPS, Wish, hold
@@ -53,24 +54,25 @@ class Target(msgspec.Struct, frozen=True):
 
 
 def _conversation_options(command: Command) -> Command:
+    command = reaching_options(command)
     stops = (*STOPS, LOGIN)
     for option in reversed(
         (
             click.argument("host", metavar="HOST[:PORT]"),
             click.option(
                 "--security",
-                type=click.Choice([each.value for each in Security]),
+                type=choice(Security),
                 help="TLS from the start, by STARTTLS or not at all, by STARTTLS where offered, or never. "
                 "Default: what the port is for.",
             ),
             login_options(),
-            click.option("--quit-after", type=click.Choice(stops), help="Say goodbye after this stage."),
+            click.option("--quit-after", type=choice(stops), help="Say goodbye after this stage."),
             format_option("table", "json"),
             click.option("-v", "--verbose", is_flag=True, help="Show the conversation word by word."),
         )
     ):
         command = option(command)
-    return reaching_options(command)
+    return command
 
 
 def _mailbox_options(command: Command) -> Command:
@@ -90,13 +92,13 @@ def _mailbox_options(command: Command) -> Command:
 
 
 @click.command()
-@_conversation_options
 @click.option("--helo", metavar="NAME", help="Name to introduce ourselves by; the same as --ehlo.")
 @click.option("--lmtp", is_flag=True, help="Speak LMTP (RFC 2033); HOST may be the path of a unix socket.")
 @click.option("--vrfy", "verify", multiple=True, metavar="NAME", help="Ask whether this user is known.")
 @click.option("--expn", "expand", multiple=True, metavar="NAME", help="Ask who is on this mailing list.")
 @click.option("--mail-from", "sender", metavar="ADDRESS", help="Begin a transaction as this sender; send nothing.")
 @click.option("--rcpt", "recipients", multiple=True, metavar="ADDRESS", help="Ask whether this recipient is taken.")
+@_conversation_options
 def smtp(
     host: str,
     security: str | None,
@@ -116,7 +118,7 @@ def smtp(
     The port is 25, with --login 587, with --security tls 465. No letter is sent; --vrfy, --expn, --mail-from and
     --rcpt ask about addresses. Exit status: 0 it went as asked, 1 refused, 3 it could not be decided.
     """
-    login = take_login(options)
+    login = take_login(options, known=lab_password(options["lab"]))
     wish = Wish(
         login=login,
         hello=helo,
@@ -133,9 +135,9 @@ def smtp(
 
 
 @click.command()
-@_conversation_options
 @_mailbox_options
 @click.option("--fetch", metavar="N|UID", help="Fetch the letter with this number or unique id.")
+@_conversation_options
 def pop3(
     host: str,
     security: str | None,
@@ -152,17 +154,17 @@ def pop3(
     The port is 110, with --security tls 995. Nothing is deleted. The password is in MAILPROBE_PASSWORD, in
     --password-file, or asked for. Exit status: 0 it went as asked, 1 refused, 3 it could not be decided.
     """
-    login = take_login(options)
+    login = take_login(options, known=lab_password(options["lab"]))
     wish = Wish(login=login, stop_after=quit_after, lists=lists, fetch=fetch)
     _check_reading(wish, save)
     return _run(_target(host, Protocol.POP3, security), wish, form, verbose=verbose, save=save, options=options)
 
 
 @click.command()
-@_conversation_options
 @_mailbox_options
 @click.option("--fetch", metavar="UID", type=click.IntRange(1, 2**32 - 1), help="Fetch the letter with this uid.")
 @click.option("--folder", default="INBOX", metavar="NAME", help="The folder to look into (default INBOX).")
+@_conversation_options
 def imap(
     host: str,
     security: str | None,
@@ -181,7 +183,7 @@ def imap(
     MAILPROBE_PASSWORD, in --password-file, or asked for. Exit status: 0 it went as asked, 1 refused, 3 it could not
     be decided.
     """
-    login = take_login(options)
+    login = take_login(options, known=lab_password(options["lab"]))
     wish = Wish(
         login=login, stop_after=quit_after, lists=lists, fetch=None if fetch is None else str(fetch), folder=folder
     )
@@ -234,7 +236,7 @@ def _run(target: Target, wish: Wish, form: str, *, verbose: bool, save: Path | N
             return FAILED if known else UNDECIDED
         _show(network, found, form, verbose=verbose, letter=save is None)
     if save is not None and found.letter is not None:
-        _write(save, found.letter)
+        write(save, "--save", found.letter)
     return _told(found, wish)
 
 
@@ -288,13 +290,6 @@ def _show(network: Network, held: Held, form: str, *, verbose: bool, letter: boo
         put("\n" + conversation(told, style()))
     if letter and held.letter is not None:
         put("\n" + letter_text(held.letter))
-
-
-def _write(path: Path, letter: bytes) -> None:
-    try:
-        path.write_bytes(letter)
-    except OSError as error:
-        raise UsageError(f"--save {path}: {error.strerror or error}") from None
 
 
 def _told(held: Held, wish: Wish) -> int:

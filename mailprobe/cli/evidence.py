@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mailprobe.cli.asking import ask, asking_options, reaching_options, read_wishes
+from mailprobe.cli.files import EVIDENCE_LIMIT, read, write
 from mailprobe.cli.options import put, say
 from mailprobe.cli.verdicts import Wanted, deliver, judging_options
 from mailprobe.collect.targets import Depth
-from mailprobe.model.errors import EvidenceError, UsageError
 from mailprobe.model.evidence_file import read_evidence, write_evidence
 
 
@@ -34,10 +33,7 @@ def collect(
     if output is None:
         put(text.decode("utf-8"))
         return 0
-    try:
-        output.write_bytes(text)
-    except OSError as error:
-        raise UsageError(f"--output {output}: {error.strerror}") from None
+    write(output, "--output", text)
     say(f"mailprobe: evidence about {len(targets)} targets is in {output}")
     return 0
 
@@ -65,9 +61,4 @@ def judge(
 
 
 def _content(file: Path) -> bytes:
-    if str(file) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise EvidenceError(f"{file}: {error.strerror}") from None
+    return read(str(file), "", EVIDENCE_LIMIT, pipes=True)

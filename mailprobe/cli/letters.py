@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from mailprobe.cli.files import TooLongError, read
+from mailprobe.cli.options import choice
 from mailprobe.mail.compose import Attachment, Draft, Letter, compose
 from mailprobe.mail.ready import Handling, LineEnds, ready
 from mailprobe.mail.samples import SAMPLES, Envelope, sample
@@ -22,6 +23,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _TEXT = "This is a test letter from mailprobe.\n"
 _SUBJECT = "mailprobe test"
 _ADDRESS = "ADDRESS"
+TEXT_LIMIT = 10_000_000  # octets
+LETTER_LIMIT = 100_000_000  # of a ready letter, and of all attachments together
 
 _OPTIONS = (
     click.option("--from", "sender", metavar=_ADDRESS, help="Who writes; '<>' is the null sender."),
@@ -31,19 +34,22 @@ _OPTIONS = (
     click.option("--reply-to", multiple=True, metavar=_ADDRESS, help="Where answers are to go."),
     click.option("--subject", metavar="TEXT", help="Subject of the letter."),
     click.option("--text", metavar="TEXT", help="The letter itself."),
-    click.option("--text-file", metavar="FILE", help="File with the letter's text in UTF-8; - is stdin."),
+    click.option("--text-file", metavar="FILE", help="File with the text in UTF-8, up to 10 MB; - is stdin."),
     click.option("--html", metavar="TEXT", help="The letter in HTML, beside the text or alone."),
-    click.option("--html-file", metavar="FILE", help="File with the letter in HTML in UTF-8; - is stdin."),
-    click.option("--attach", multiple=True, metavar="FILE[:TYPE]", help="File to go with it, such as scan.pdf."),
+    click.option("--html-file", metavar="FILE", help="File with the HTML in UTF-8, up to 10 MB; - is stdin."),
+    click.option("--attach", multiple=True, metavar="FILE[:TYPE]", help="File to go with it; up to 100 MB in all."),
     click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Header field of your own."),
     click.option("--smtputf8", is_flag=True, help="Write headers in UTF-8 (RFC 6531), not encoded."),
     click.option(
-        "--sample", type=click.Choice([*SAMPLES]), help="Send a letter that is difficult, or is to be caught."
+        "--sample",
+        type=choice(SAMPLES),
+        metavar="NAME",
+        help=f"Send a letter that is difficult, or is to be caught: {', '.join(SAMPLES)}.",
     ),
-    click.option("--data", metavar="FILE", help="Send a letter that is ready as it is; - is stdin."),
+    click.option("--data", metavar="FILE", help="Send a letter that is ready as it is, up to 100 MB; - is stdin."),
     click.option(
         "--line-ends",
-        type=click.Choice([each.value for each in LineEnds]),
+        type=choice(LineEnds),
         default=LineEnds.AUTO.value,
         help="With --data: CRLF for LF where there is nothing else (auto), everywhere, or not at all.",
     ),
@@ -162,7 +168,7 @@ def _ready(wanted: Wanted, date: datetime) -> Letter:
         keep_bcc=wanted.keep_bcc,
         complete=wanted.complete,
     )
-    octets = _read(wanted.data or "", "--data")
+    octets = read(wanted.data or "", "--data", LETTER_LIMIT, pipes=True)
     recipients = (*wanted.to, *wanted.cc, *wanted.bcc)
     return ready(octets, sender=wanted.sender, recipients=recipients, date=date, handling=handling)
 
@@ -180,7 +186,7 @@ def _composed(wanted: Wanted, sender: str, date: datetime) -> Letter:
             subject=wanted.subject if wanted.subject is not None else subject or _SUBJECT,
             text=_TEXT if text is None and html is None else text,
             html=html,
-            attachments=tuple(map(_attachment, wanted.attach)),
+            attachments=tuple(_attachments(wanted.attach)),
             headers=tuple(map(_header, wanted.header)),
             date=date,
             smtputf8=wanted.smtputf8,
@@ -195,12 +201,24 @@ def _header(text: str) -> tuple[str, str]:
     return name, value.strip(" \t")
 
 
-def _attachment(text: str) -> Attachment:
+def _attachments(texts: tuple[str, ...]) -> Iterator[Attachment]:
+    """Read each as far as all of them together stay within the limit."""
+    room = LETTER_LIMIT
+    for text in texts:
+        made = _attachment(text, room)
+        room -= len(made.octets)
+        yield made
+
+
+def _attachment(text: str, room: int) -> Attachment:
     """Read ``FILE`` or ``FILE:TYPE``; a file whose own name has a colon is found first."""
     path, kind = text, ""
     if not Path(text).is_file() and ":" in text:
         path, _, kind = text.rpartition(":")
-    octets = _read(path, "--attach")
+    try:
+        octets = read(path, "--attach", room)
+    except TooLongError:
+        raise UsageError(f"--attach {path}: more than 100 MB of attachments, which is the limit") from None
     name = os.fsencode(Path(path).name).decode("utf-8", "replace")
     return Attachment("" if path == "-" else name, kind or _type_of(name), octets)
 
@@ -218,15 +236,6 @@ def _text(given: str | None, file: str | None, option: str) -> str | None:
     if file is None:
         return given
     try:
-        return _read(file, f"{option}-file").decode("utf-8-sig")
+        return read(file, f"{option}-file", TEXT_LIMIT, pipes=True).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{option}-file {file}: no text in UTF-8: {error.reason} at octet {error.start}") from None
-
-
-def _read(path: str, option: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror}") from None
-    except ValueError as error:  # a NUL in the name
-        raise UsageError(f"{option}: {error}") from None

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 import click
 
+from mailprobe.cli.files import read_line
 from mailprobe.mail.login import Login
 from mailprobe.model.errors import UsageError
 from mailprobe.protocols.sasl import MECHANISMS, Credentials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+LAB_PASSWORD = "secret"
 OWN_COMMANDS = ("USER", "APOP")  # of POP3; IMAP's LOGIN has the name of a SASL mechanism
 _TOKEN_MECHANISMS = ("XOAUTH2", "OAUTHBEARER")
 _SECRET_LIMIT = 65_536
@@ -35,13 +37,13 @@ def login_options(prefix: str = "", whose: str = "") -> Callable[[Command], Comm
             f"--{dash}password-file",
             type=click.Path(path_type=Path, allow_dash=True),
             metavar="FILE",
-            help=f"Read the password{of} from the first line of FILE; - is standard input.",
+            help=f"Its first line is the password{of}, not {variable}PASSWORD; - is stdin.",
         ),
         click.option(
             f"--{dash}token-file",
             type=click.Path(path_type=Path, allow_dash=True),
             metavar="FILE",
-            help=f"Log in{of} with the OAuth token in FILE (or {variable}TOKEN).",
+            help=f"Its first line is an OAuth token{of}, not {variable}TOKEN; - is stdin.",
         ),
         click.option(f"--{dash}auth", metavar="MECHANISM", help="Log in by this mechanism, not by the best one."),
         click.option(
@@ -59,8 +61,15 @@ def login_options(prefix: str = "", whose: str = "") -> Callable[[Command], Comm
     return add
 
 
-def take_login(options: dict[str, Any], prefix: str = "") -> Login | None:
+def lab_password(lab: bool) -> str | None:
+    """Give the password that everybody has in the lab, where the command asks one; else None."""
+    return LAB_PASSWORD if lab or os.environ.get("MAILPROBE_LAB") else None
+
+
+def take_login(options: dict[str, Any], prefix: str = "", known: str | None = None) -> Login | None:
     """Take the options of `login_options` out of a command's, and make the login of them; None without ``--login``.
+
+    *known* is the password that serves where the user gives none, as in the lab.
 
     Raises:
         UsageError: no such mechanism, or no password is to be had.
@@ -74,9 +83,12 @@ def take_login(options: dict[str, Any], prefix: str = "") -> Login | None:
             raise UsageError(f"who logs in? Give --{_names(prefix)[0]}login USER")
         return None
     mechanism = _mechanism(auth)
-    credentials = read_credentials(
-        user, password_file=password_file, token_file=token_file, mechanism=mechanism, prefix=prefix
-    )
+    if known is not None and not (password_file or token_file) and not _given(prefix):
+        credentials = Credentials(user, known, token=known if mechanism in _TOKEN_MECHANISMS else None)
+    else:
+        credentials = read_credentials(
+            user, password_file=password_file, token_file=token_file, mechanism=mechanism, prefix=prefix
+        )
     return Login(credentials=credentials, mechanism=mechanism, insecure=insecure)
 
 
@@ -109,6 +121,12 @@ def read_credentials(
     return Credentials(user, password)
 
 
+def _given(prefix: str) -> bool:
+    """Tell whether the environment holds a secret for this login."""
+    variable = _names(prefix)[1]
+    return any(name in os.environ for name in (f"{variable}PASSWORD", f"{variable}TOKEN", "MAILPROBE_PASSWORD"))
+
+
 def _names(prefix: str) -> tuple[str, str]:
     """Give how the options begin, and the environment variables."""
     return (f"{prefix}-", f"MAILPROBE_{prefix.upper()}_") if prefix else ("", "MAILPROBE_")
@@ -130,20 +148,12 @@ def _from_environment(variable: str) -> str | None:
 
 def _read(path: Path, option: str) -> str:
     try:
-        octets = sys.stdin.buffer.read(_SECRET_LIMIT) if str(path) == "-" else _first_octets(path)
-        line = octets.decode("utf-8").partition("\n")[0].removesuffix("\r")
-    except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror or error}") from None
+        line = read_line(str(path), option, _SECRET_LIMIT).decode("utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{option} {path}: it is not UTF-8 text") from None
     if not line:
         raise UsageError(f"{option} {path}: its first line is empty")
     return line
-
-
-def _first_octets(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_SECRET_LIMIT)
 
 
 def _ask(user: str, dash: str, variable: str) -> str:

@@ -1,7 +1,7 @@
 """Where the command begins and ends: every way out has an exit status and at most one line on stderr.
 
-0 all well · 1 a finding at or above --fail-on · 2 wrong usage · 3 could not be decided · 130 interrupted ·
-141 stdout could not be written. With ``--format nagios`` the Nagios plugin statuses instead.
+0 all well · 1 a finding at or above --fail-on · 2 wrong usage · 3 could not be decided · 129, 130, 143 ended by
+SIGHUP, SIGINT, SIGTERM · 141 stdout could not be written. With ``--format nagios`` the Nagios plugin statuses instead.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 
+from mailprobe.cli import endings
+
 USAGE = 2
-INTERRUPTED = 130  # 128 + SIGINT
+SIGNALLED = 128  # and the signal's number
 STDOUT_LOST = 141  # 128 + SIGPIPE
 
 
@@ -22,15 +25,21 @@ def main() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the whole run, and pathlib takes time
     if sys.stdout is None:
         sys.exit(_say("stdout is closed: there is nowhere to write to", STDOUT_LOST))
+    endings.take_orderly_way_out()
     try:
         status = _run()
         sys.stdout.flush()
     except KeyboardInterrupt:
-        status = _say("interrupted", INTERRUPTED)
+        status = _ended(endings.met() or signal.SIGINT)
     except OSError as error:  # from that last flush: _run lets no other one through
         status = _stdout_lost(error.strerror)
     gc.freeze()  # spares the interpreter its last collections, a tenth of the time that `--help` takes
     sys.exit(status)
+
+
+def _ended(number: int) -> int:
+    text = "interrupted" if number == signal.SIGINT else f"ended by {endings.name_of(number)}"
+    return _say(text, SIGNALLED + number)
 
 
 def _stdout_lost(reason: str | None) -> int:
@@ -58,10 +67,13 @@ def _run() -> int:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         where = context.command_path if context is not None else "mailprobe"
-        return _say(f"{error.format_message().rstrip('.')}; see `{where} --help`", USAGE)
+        text = error.format_message().rstrip(".")
+        return _say(f"{text}{' See' if text.endswith('?') else '; see'} `{where} --help`", USAGE)
     except StdoutClosed as error:
         return _stdout_lost(str(error))
     except Exception as error:
+        if endings.met() is not None:  # whatever the breaking off has led to
+            raise KeyboardInterrupt from None
         # Imported here, because `--help` has no use for the model; who raised a UsageError has imported it.
         from mailprobe.model.errors import UsageError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -73,9 +73,14 @@ def _add(options: tuple[Callable[[Any], Any], ...], command: Command) -> Command
     return command
 
 
+def choice(values: Iterable[str]) -> click.Choice[str]:
+    """Give the type of an option that is one of these words, in whatever case."""
+    return click.Choice([str(value) for value in values], case_sensitive=False)
+
+
 def format_option(*formats: str) -> Callable[[Command], Command]:
     """Add ``--format`` with these choices, the first the default."""
-    return click.option("--format", "form", type=click.Choice(formats), default=formats[0], help="Form of the output.")
+    return click.option("--format", "form", type=choice(formats), default=formats[0], help="Form of the output.")
 
 
 @contextmanager
@@ -126,17 +131,20 @@ def running_lab() -> Iterator[Lab]:
     Raises:
         UsageError: it cannot start.
     """
+    from mailprobe.cli.scratch import scratch_folder
     from mailprobe.lab.world import Lab
 
     lab = Lab()
-    try:
-        lab.start()
-    except OSError as error:
-        raise UsageError(f"the lab cannot start: {error}") from None
-    try:
-        yield lab
-    finally:
-        lab.stop()
+    with scratch_folder():
+        try:
+            lab.start()
+        except OSError as error:
+            raise UsageError(f"the lab cannot start: {error}") from None
+        try:
+            yield lab
+        finally:
+            with suppress(TimeoutError):  # it is in a thread that ends with us
+                lab.stop()
 
 
 def _families(four: bool, six: bool) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mailprobe.cli.asking import reaching_options
-from mailprobe.cli.logins import login_options, take_login
+from mailprobe.cli.logins import LAB_PASSWORD, lab_password, login_options, take_login
 from mailprobe.cli.options import format_option, open_network, put, style, width
 from mailprobe.cli.status import FAILED, UNDECIDED
 from mailprobe.mail.login import Login
@@ -17,7 +17,7 @@ from mailprobe.model.names import domain_name
 from mailprobe.model.proof import ROWS, Proof
 from mailprobe.protocols.sasl import Credentials
 
-_LAB_HOST, _LAB_READER, _LAB_SENDER, _LAB_PASSWORD = "receiver.lab.test", "bob", "carol", "secret"
+_LAB_HOST, _LAB_READER, _LAB_SENDER = "receiver.lab.test", "bob", "carol"
 
 
 @click.command()
@@ -47,7 +47,8 @@ def protocols(
     or --lab. Passwords are in MAILPROBE_PASSWORD and MAILPROBE_SENDER_PASSWORD, or in --password-file and
     --sender-password-file. Exit status: 0 all proven, 1 an answer does not hold there, 3 one could not be decided.
     """
-    reader, sender = take_login(options), take_login(options, "sender")
+    known = lab_password(lab)
+    reader, sender = take_login(options, known=known), take_login(options, "sender", known)
     if not prove:
         if host is not None or reader is not None:
             raise UsageError("the table needs no server; add --prove to show it on one")
@@ -76,7 +77,7 @@ def protocols(
 
 
 def _known(user: str) -> Login:
-    return Login(credentials=Credentials(user, _LAB_PASSWORD))
+    return Login(credentials=Credentials(user, LAB_PASSWORD))
 
 
 def _address(login: Login, host: str) -> str:

@@ -14,8 +14,18 @@ import msgspec
 from mailprobe.cli import meanwhile
 from mailprobe.cli.closed import StdoutClosed
 from mailprobe.cli.letters import Wanted, letter_options, make_letter, take_wanted
-from mailprobe.cli.logins import read_credentials
-from mailprobe.cli.options import format_option, network_options, open_network, put, say, session_options, style, width
+from mailprobe.cli.logins import LAB_PASSWORD, read_credentials
+from mailprobe.cli.options import (
+    choice,
+    format_option,
+    network_options,
+    open_network,
+    put,
+    say,
+    session_options,
+    style,
+    width,
+)
 from mailprobe.cli.status import FAILED, UNDECIDED, worst
 from mailprobe.mail.compose import Letter
 from mailprobe.mail.extensions import Wishes, notify
@@ -34,12 +44,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LAB_SENDER, LAB_RECIPIENT, LAB_SERVER, LAB_PASSWORD = (
-    "alice@sender.lab.test",
-    "bob@receiver.lab.test",
-    "sender.lab.test",
-    "secret",
-)
+LAB_SENDER, LAB_RECIPIENT, LAB_SERVER = "alice@sender.lab.test", "bob@receiver.lab.test", "sender.lab.test"
+_BEFORE_LOGIN = {"connect", "greeting", "ehlo", "starttls", "tls"}
 CONNECTIONS_LIMIT = 100
 COUNT_LIMIT = 10_000_000
 _BEARER = {"XOAUTH2", "OAUTHBEARER"}
@@ -53,24 +59,26 @@ _ROUTE_OPTIONS = (
     click.option("--socket", "to_socket", metavar="PATH", help="Speak SMTP through a unix socket."),
     click.option(
         "--security",
-        type=click.Choice([each.value for each in Security]),
+        type=choice(Security),
         help="TLS by STARTTLS (default), from the start (465), where offered (--mx), or never.",
     ),
 )
 _LOGIN_OPTIONS = (
-    click.option("--user", "--login", "user", metavar="NAME", help="Log in as NAME; its password: see above."),
-    click.option("--auth", metavar="MECHANISM", help="Log in by it, not by the best; as the sender without --user."),
+    click.option(
+        "--login", "--user", "user", metavar="USER", help="Log in as USER; the password is in MAILPROBE_PASSWORD."
+    ),
+    click.option("--auth", metavar="MECHANISM", help="Log in by it, not by the best; as the sender without --login."),
     click.option(
         "--password-file",
         type=click.Path(path_type=Path, allow_dash=True),
         metavar="FILE",
-        help="The first line of FILE is the password; - is stdin.",
+        help="Its first line is the password, not MAILPROBE_PASSWORD; - is stdin.",
     ),
     click.option(
         "--token-file",
         type=click.Path(path_type=Path, allow_dash=True),
         metavar="FILE",
-        help="The first line of FILE is an OAuth token (or MAILPROBE_TOKEN).",
+        help="Its first line is an OAuth token, not MAILPROBE_TOKEN; - is stdin.",
     ),
     click.option("--insecure-login", is_flag=True, help="Log in even in clear, and to whoever answers."),
 )
@@ -88,7 +96,7 @@ _WISH_OPTIONS = (
     click.option("--dkim-header", multiple=True, metavar="NAME", help="Field to sign, in place of the usual ones."),
 )
 _COURSE_OPTIONS = (
-    click.option("--stop-after", type=click.Choice([*PHASES]), help="Go no further than this, and send nothing."),
+    click.option("--stop-after", type=choice(PHASES), help="Go no further than this, and send nothing."),
     click.option("--print", "print_only", is_flag=True, help="Write the letter to stdout and send nothing."),
     click.option("--count", type=int, metavar="N", help="Send it N times, over kept connections, and sum up."),
     click.option("--rate", type=float, metavar="R", help="With --count: R letters a second, all in all."),
@@ -145,7 +153,7 @@ def send(form: str, **given: Any) -> int:
     """Write a letter, hand it over, and say what became of each recipient.
 
     \b
-    mailprobe send --from a@a.test --to b@b.test --server smtp.a.test --user a
+    mailprobe send --from a@a.test --to b@b.test --server smtp.a.test --login a
     mailprobe send --from a@a.test --to b@b.test --mx --sample eicar -v
     mailprobe send --lab --to bob@receiver.lab.test --attach scan.pdf
 
@@ -195,7 +203,8 @@ def _in_lab(wanted: Wanted, course: Course, *, lab: bool) -> tuple[Wanted, Cours
     if wanted.data is None and not (*wanted.to, *wanted.cc, *wanted.bcc):
         wanted = msgspec.structs.replace(wanted, to=(LAB_RECIPIENT,))
     if not routed:
-        user = course.user or LAB_SENDER.partition("@")[0]
+        logs_in = course.auth is not None or course.stop_after not in _BEFORE_LOGIN
+        user = course.user or (LAB_SENDER.partition("@")[0] if logs_in else None)
         course = msgspec.structs.replace(course, to_server=LAB_SERVER, user=user)
     return wanted, course, LAB_PASSWORD
 
@@ -215,9 +224,9 @@ def _check(course: Course) -> None:
         raise UsageError(f"--rate {course.rate:g}: letters a second, more than 0, are needed")
     login = course.auth or course.user
     if course.stop_after == "auth" and not login:
-        raise UsageError("--stop-after auth needs a login: name who logs in with --user")
-    if login and course.stop_after in {"connect", "greeting", "ehlo", "starttls", "tls"}:
-        raise UsageError(f"--stop-after {course.stop_after} comes before the login: leave out --auth and --user")
+        raise UsageError("--stop-after auth needs a login: name who logs in with --login")
+    if login and course.stop_after in _BEFORE_LOGIN:
+        raise UsageError(f"--stop-after {course.stop_after} comes before the login: leave out --auth and --login")
 
 
 def _route(course: Course) -> Route:
@@ -287,7 +296,7 @@ def _signed(letter: Letter, course: Course) -> Letter:
 def _login(course: Course, letter: Letter, known: str | None) -> Login | None:
     if course.auth is None and course.user is None:
         if course.password_file or course.token_file or course.insecure_login:
-            raise UsageError("a password is of no use without a name: say who logs in with --user")
+            raise UsageError("a password is of no use without a name: say who logs in with --login")
         return None
     mechanism = course.auth.upper() if course.auth is not None else None
     if mechanism is not None and mechanism not in MECHANISMS:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from mailprobe.cli.options import format_option, put, say, style, width
+from mailprobe.cli.files import EVIDENCE_LIMIT, read
+from mailprobe.cli.options import choice, format_option, put, say, style, width
 from mailprobe.cli.status import FAILED, UNDECIDED
 from mailprobe.cli.views import report
 from mailprobe.model.errors import UsageError
@@ -46,7 +47,7 @@ _OPTIONS = (
     ),
     click.option(
         "--fail-on",
-        type=click.Choice([severity.value for severity in Severity]),
+        type=choice(Severity),
         default=Severity.ERROR.value,
         help="Lowest severity that makes the exit status 1 (default error).",
     ),
@@ -196,9 +197,7 @@ def _identity(finding: Finding | _BaselineFinding) -> tuple[str, str, str]:
 
 def _read_baseline(path: Path) -> set[tuple[str, str, str]]:
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_Baseline).findings
-    except OSError as error:
-        raise UsageError(f"--baseline {path}: {error.strerror}") from None
+        found = msgspec.json.decode(read(str(path), "--baseline", EVIDENCE_LIMIT, pipes=True), type=_Baseline).findings
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--baseline {path}: not what `check --format json` writes: {error}") from None
     return {_identity(finding) for finding in found if finding.verdict is Verdict.FAIL}

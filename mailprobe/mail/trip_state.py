@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +11,7 @@ import msgspec
 
 from mailprobe.model.errors import UsageError
 from mailprobe.model.evidence import Struct
+from mailprobe.model.files import read_whole, write_whole
 from mailprobe.model.sending import Sending
 
 SCHEMA = 1
@@ -52,14 +50,11 @@ def read_state(path: Path) -> tuple[SentLetter, ...]:
         UsageError: it cannot be read, or is no such file; nothing has been changed.
     """
     try:
-        with path.open("rb") as file:
-            text = file.read(OCTETS_LIMIT + 1)
+        text = read_whole(path, OCTETS_LIMIT)
     except FileNotFoundError:
         return ()
     except OSError as error:
         raise UsageError(f"state file {path}: {error.strerror}") from None
-    if len(text) > OCTETS_LIMIT:
-        raise UsageError(f"state file {path}: more than {OCTETS_LIMIT} octets; this is no state file")
     return _decoded(text, path).letters
 
 
@@ -87,31 +82,6 @@ def change_state(path: Path, *, forget: Collection[str] = (), note: Iterable[Sen
     letters = (*(letter for letter in read_state(path) if letter.token not in gone), *noted)
     state = _State(schema=SCHEMA, letters=letters[-LETTERS_LIMIT:])
     try:
-        _write(path.resolve(), msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n")
+        write_whole(path, msgspec.json.format(msgspec.json.encode(state), indent=1) + b"\n", private=True)
     except OSError as error:
         raise UsageError(f"state file {path}: {error.strerror}; it is as it was") from None
-
-
-def _write(path: Path, text: bytes) -> None:
-    """Put the whole text in the place of the file, on the disk, or leave all as it was."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # readable by its owner alone
-    try:
-        with open(handle, "wb") as file:  # noqa: PTH123 - a file descriptor
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every file system lets folders be synced
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -7,6 +7,9 @@ from pathlib import Path
 import msgspec
 
 from mailprobe.model.errors import UsageError
+from mailprobe.model.files import read_whole, write_whole
+
+_OCTETS_LIMIT = 16_000_000
 
 
 class LabFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -28,9 +31,7 @@ class LabFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all."""
-        temporary = path.with_name(path.name + ".new")
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
-        temporary.replace(path)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
 def read_lab_file(path: Path) -> LabFile:
@@ -40,7 +41,7 @@ def read_lab_file(path: Path) -> LabFile:
         UsageError: it cannot be read, or is no lab file.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LabFile)
+        return msgspec.json.decode(read_whole(path, _OCTETS_LIMIT), type=LabFile)
     except OSError as error:
         raise UsageError(f"lab file {path}: {error.strerror}; is the lab running?") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -12,7 +12,7 @@ from mailprobe.model.evidence import Capabilities, Capability, Reply, Stage
 from mailprobe.model.held import Answered, FolderRow, Held, LetterRow
 from mailprobe.model.view import CertificateView
 from mailprobe.output.style import PLAIN, Style
-from mailprobe.output.tables import table
+from mailprobe.output.tables import newest, table
 from mailprobe.output.transcript import place
 from mailprobe.output.widths import paragraph
 from mailprobe.output.words import clean, days, in_trouble, milliseconds, plural
@@ -186,11 +186,12 @@ def _answers(answers: Sequence[Answered], style: Style, width: int) -> str:
 
 
 def _folders(folders: Sequence[FolderRow], style: Style, width: int) -> str:
+    shown, more = newest(folders)
     rows = [
         (clean(each.name), clean(" ".join(each.attributes)) or "-", style.warn("junk") if each.junk else "")
-        for each in folders
+        for each in shown
     ]
-    return table(("folder", "attributes", ""), rows, width=width)
+    return more + table(("folder", "attributes", ""), rows, width=width)
 
 
 def _letters(letters: Sequence[LetterRow] | None, width: int) -> str:
@@ -198,6 +199,7 @@ def _letters(letters: Sequence[LetterRow] | None, width: int) -> str:
         return ""
     if not letters:
         return "no letters"
+    shown, more = newest(letters)
     rows = [
         (
             str(each.number),
@@ -205,7 +207,7 @@ def _letters(letters: Sequence[LetterRow] | None, width: int) -> str:
             "-" if each.size is None else str(each.size),
             *(clean(text or "-") for text in (each.date, each.sender, each.subject)),
         )
-        for each in letters
+        for each in shown
     ]
     headers = ("no", "uid", "octets", "date", "from", "subject")
-    return table(headers, rows, width=width, right=(0, 2), gives=(3, 4))
+    return more + table(headers, rows, width=width, right=(0, 2), gives=(3, 4))

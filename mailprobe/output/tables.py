@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 from unicodedata import normalize
 
 from mailprobe.output.widths import is_mark, plain, shorten, width_of, wrap
 
+Row = TypeVar("Row")
+ROWS_LIMIT = 1_000  # beyond it a table takes seconds, and nobody reads it
 _GAP = 2  # tabulate's plain format puts two spaces between columns
 _FLOORS = (16, 10, 6, 1)  # how narrow columns may become, in rounds: none vanishes while another has room
 
@@ -23,13 +26,13 @@ def table(
     width: int = 80,
     right: Collection[int] = (),
     wraps: Collection[int] = (),
-    gives: Sequence[int] = (),
+    gives: Collection[int] = (),
 ) -> str:
     """Draw a table of at most *width* columns; a cell may hold colour.
 
     Columns in *right* are set to the right. Where the table is too wide, the columns in *gives* become narrower
-    first, then the widest; a column in *wraps* goes on below, any other loses its end to an ellipsis. No rows
-    give an empty text.
+    first, the widest of them before the others, then the widest of all; a column in *wraps* goes on below, any other
+    loses its end to an ellipsis. No rows give an empty text.
     """
     if not rows:
         return ""
@@ -53,13 +56,20 @@ def table(
     return "\n".join(line.rstrip() for line in drawn.translate(shown).split("\n"))
 
 
-def _fitted(natural: list[int], width: int, gives: Sequence[int]) -> list[int]:
+def newest(rows: Sequence[Row]) -> tuple[Sequence[Row], str]:
+    """Give the last rows of a list that grows at its end, as many as anybody reads, and a line about the others."""
+    more = len(rows) - ROWS_LIMIT
+    return (rows[-ROWS_LIMIT:], f"{more} more before these; --format json has all\n") if more > 0 else (rows, "")
+
+
+def _fitted(natural: list[int], width: int, gives: Collection[int]) -> list[int]:
     widths = list(natural)
     room = width - _GAP * (len(widths) - 1)
-    for index in gives:
-        excess = sum(widths) - room
-        if excess > 0:
-            widths[index] = min(widths[index], max(widths[index] - excess, _FLOORS[2]))
+    for floor in _FLOORS[:3]:
+        while sum(widths) > room and (index := max(gives, key=lambda each: widths[each], default=-1)) >= 0:
+            if widths[index] <= floor:
+                break
+            widths[index] -= 1
     for floor in _FLOORS:
         while sum(widths) > room and max(widths) > floor:
             widths[widths.index(max(widths))] -= 1

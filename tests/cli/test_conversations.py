@@ -153,7 +153,7 @@ def test_wrong_usage_is_told_before_anybody_is_asked(arguments: tuple[str, ...],
 
 
 def test_a_password_that_is_nowhere_is_asked_of_nobody_without_a_terminal() -> None:
-    done = mailprobe("pop3", "--lab", GOOD, "--login", "alice")
+    done = mailprobe("pop3", GOOD, "--login", "alice")
     assert done.returncode == 2
     assert "put it into MAILPROBE_PASSWORD, or give --password-file" in done.stderr
 
@@ -180,3 +180,14 @@ def test_a_unix_socket_where_nobody_listens_is_told(tmp_path: Path) -> None:
     done = mailprobe("smtp", "--lmtp", str(tmp_path / "none"))
     assert done.returncode == 3
     assert "No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["imap", "pop3", "smtp"])
+def test_in_the_lab_everybodys_password_is_known(command: str) -> None:
+    done = mailprobe(command, "--lab", "receiver.lab.test", "--login", "bob")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_in_the_lab_a_password_that_is_given_counts() -> None:
+    done = mailprobe("imap", "--lab", "receiver.lab.test", "--login", "bob", env={"MAILPROBE_PASSWORD": "wrong"})
+    assert done.returncode == 1

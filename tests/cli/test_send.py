@@ -9,12 +9,14 @@ import pty
 import subprocess
 from pathlib import Path
 
+import dkim  # type: ignore[import-untyped]
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mailprobe.lab.world import Lab
 from mailprobe.mail.samples import SAMPLES
+from mailprobe.records.dkim_key import private_key
 from tests.installed import COMMAND, environment, mailprobe
 
 BOB = "bob@good.lab.test"
@@ -187,6 +189,19 @@ def test_a_letter_is_signed(tmp_path: Path) -> None:
     assert "s=s1" in letter["DKIM-Signature"]
 
 
+def test_a_letter_is_signed_last_when_it_has_its_date_and_message_id(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65_537, 2_048)
+    file = tmp_path / "key.pem"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    for options, given in (((), ""), (("--data", "-", "--complete"), "Subject: x\n\nhi\n")):
+        done = mailprobe(*PRINT, *options, "--dkim-key", str(file), "--dkim-selector", "s1", given=given)
+        octets = done.stdout.replace("\r\n", "\n").replace("\n", "\r\n").encode()
+        covered = email.message_from_bytes(octets)["DKIM-Signature"].partition(" h=")[2].partition(";")[0]
+        assert {"date", "message-id"} <= {name.strip() for name in covered.split(":")}
+        record = private_key(file.read_bytes()).record.encode()
+        assert dkim.verify(octets, dnsfunc=lambda _name, record=record, **_: record)
+
+
 def test_a_terminal_gets_no_control_characters_of_a_letter() -> None:
     leader, follower = pty.openpty()
     process = subprocess.Popen(
@@ -239,11 +254,11 @@ def test_a_terminal_gets_no_control_characters_of_a_letter() -> None:
         (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--dkim-selector", "s"), "--dkim-key"),
         (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--dkim-key", "/x"), "--dkim-selector"),
         (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--dkim-key", "/x", "--dkim-selector", "s"), "/x: No such"),
-        (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--stop-after", "auth"), "--user"),
+        (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--stop-after", "auth"), "--login"),
         (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--stop-after", "lunch"), "lunch"),
         (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--stop-after", "tls", "--security", "clear"), "no TLS"),
         (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--user", "a"), "MAILPROBE_PASSWORD"),
-        (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--insecure-login"), "--user"),
+        (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--insecure-login"), "--login"),
         (("--from", "a@a.test", "--to", "b@b.test", "--mx", "--auth", "NTLM"), "known are"),
         (
             ("--from", "a@a.test", "--to", "b@b.test", "--mx", "--user", "a", "--password-file", "/nonexistent"),
@@ -260,3 +275,10 @@ def test_what_cannot_be_meant_is_2_and_one_line(arguments: tuple[str, ...], said
 
 def test_no_option_takes_a_password() -> None:
     assert "--password " not in mailprobe("send", "--help").stdout
+
+
+@pytest.mark.parametrize("phase", ["connect", "greeting", "ehlo", "starttls", "tls", "auth"])
+def test_the_labs_own_login_is_no_reason_not_to_stop_before_it(phase: str) -> None:
+    done = mailprobe("send", "--lab", "--stop-after", phase)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"stopped after {phase.upper()}" in " ".join(done.stdout.split())

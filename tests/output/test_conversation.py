@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import msgspec
 import pytest
@@ -112,6 +113,18 @@ def test_letters_and_folders_are_listed() -> None:
     assert "no  uid  octets  date  from      subject\n" in text
     assert " 1  7       120  Mon   b@a.test  grüße\n 2  9         -  -     -         -\n" in text
     assert "no letters" in conversation_table(view(msgspec.structs.replace(HELD, letters=())))
+
+
+def test_of_very_many_letters_the_newest_are_shown_at_once() -> None:
+    row = LetterRow(number=0, uid="", size=1, flags=None, date=None, sender=None, subject=None)
+    letters = tuple(msgspec.structs.replace(row, number=number, uid=f"u{number}") for number in range(1, 400_001))
+    begun = time.process_time()
+    shown = conversation_table(view(msgspec.structs.replace(HELD, letters=letters)))
+    assert time.process_time() - begun < 2
+    assert "399000 more before these; --format json has all\n" in shown
+    assert " u399000 " not in shown
+    assert shown.count("\n") < 1_100
+    assert shown.splitlines()[-1].split()[:2] == ["400000", "u400000"]
 
 
 def test_a_trouble_stands_at_its_step_and_other_addresses_at_the_top() -> None:
