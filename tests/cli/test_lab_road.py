@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import imaplib
 import json
 import os
+import pty
+import re
 import signal
 import smtplib
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -43,22 +47,40 @@ class Running:
         self.process.communicate(timeout=20)
 
     def submit(self, number: int, *recipients: str) -> None:
-        address, port = self._submission().rsplit(":", 1)
-        with smtplib.SMTP(address, int(port), timeout=20) as client:
+        address, port = self.port(SENDER, 587)
+        with smtplib.SMTP(address, port, timeout=20) as client:
             client._host = f"mx.{SENDER}"  # type: ignore[attr-defined]
             client.starttls(context=ssl.create_default_context(cafile=self.file.ca_file))
             client.login("alice", "secret")
             text = f"Message-ID: <{number}@test>\r\nSubject: number {number}\r\n\r\nHello \x1b[31m\r\n"
             client.sendmail(f"alice@{SENDER}", recipients or (f"bob@{RECEIVER}",), text.encode())
 
-    def _submission(self) -> str:
-        listing = mailprobe("mx", "--type", "A", "--format", "json", SENDER, env=self.environment)
-        (answer,) = json.loads(listing.stdout)
-        return self.file.ports[f"{answer['records'][0]['data']}:587"]
-
     @property
     def environment(self) -> dict[str, str]:
         return {"MAILPROBE_LAB": str(self.directory / "lab.json")}
+
+    def port(self, domain: str, port: int) -> tuple[str, int]:
+        """Give where a port of a domain's host really is."""
+        listing = mailprobe("mx", "--type", "A", "--format", "json", domain, env=self.environment)
+        (answer,) = json.loads(listing.stdout)
+        address, number = self.file.ports[f"{answer['records'][0]['data']}:{port}"].rsplit(":", 1)
+        return address, int(number)
+
+    @contextmanager
+    def following(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Run `lab trace --follow` beside, and end it."""
+        process = subprocess.Popen(
+            [COMMAND, "lab", "trace", "--follow", *arguments],
+            env=environment(self.environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate(timeout=20)
 
     def __call__(self, *arguments: str, given: str = "") -> str:
         done = mailprobe("lab", *arguments, env=self.environment, given=given)
@@ -120,6 +142,51 @@ def test_following_ends_when_the_letter_is_given_up(lab: Running) -> None:
     assert "returned to the sender" in done
 
 
+def test_following_ends_when_the_letter_is_stored_and_says_that_it_is_unread(lab: Running) -> None:
+    lab.submit(31, f"dave@{RECEIVER}")
+    done = lab("trace", "31@test", "--follow")
+    assert "stored in the mailbox" in done
+    assert "waits in the mailbox at receiver.lab.test for somebody to read it" in " ".join(done.split())
+    first = json.loads(lab("trace", "31@test", "--follow", "--format", "json").splitlines()[0])
+    assert first["what"] == "handed-over"
+
+
+def test_following_until_the_letter_is_read_ends_then(lab: Running) -> None:
+    lab.submit(32, f"dave@{RECEIVER}")
+    with lab.following("32@test", "--until-read") as process:
+        assert process.stderr is not None
+        assert "waits in the mailbox" in process.stderr.readline()
+        address, port = lab.port(RECEIVER, 993)
+        context = ssl.create_default_context(cafile=lab.file.ca_file)
+        context.check_hostname = False
+        with imaplib.IMAP4_SSL(address, port, ssl_context=context, timeout=20) as reader:
+            reader.login("dave", "secret")
+            reader.select("INBOX")
+            reader.fetch("1:*", "(BODY[])")
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "user agent reads it" in out
+
+
+def test_following_what_nobody_knows_says_so_and_waits(lab: Running) -> None:
+    with lab.following("nosuch\x1b") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "no site knows nosuch\\x1b yet; waiting, Ctrl-C ends\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+
+
+def test_following_says_what_is_paused(lab: Running) -> None:
+    lab("pause", "client")
+    lab.submit(33, f"dave@{RECEIVER}")
+    with lab.following("33@test") as process:
+        assert process.stderr is not None
+        assert "`mailprobe lab resume client` lets it go on" in process.stderr.readline()
+        lab("resume", "client")
+        out, _ = process.communicate(timeout=20)
+    assert "stored in the mailbox" in out
+
+
 def test_mailboxes_are_listed_and_letters_shown_without_harm(lab: Running) -> None:
     lab.submit(4, f"carol@{RECEIVER}")
     wait_for(lab, 4, "stored in the mailbox")
@@ -132,12 +199,12 @@ def test_mailboxes_are_listed_and_letters_shown_without_harm(lab: Running) -> No
 
 
 def test_aliases_are_changed_while_the_lab_runs(lab: Running, tmp_path: Path) -> None:
-    lab("aliases", "receiver", "set", "crew", "bob", "dave")
+    assert lab("aliases", "receiver", "set", "crew", "bob", "dave") == f"{RECEIVER}: crew goes to bob, dave\n"
     assert "crew        bob, dave" in lab("aliases", "receiver")
     lab.submit(5, f"crew@{RECEIVER}")
     assert "mailbox bob, mailbox dave" in " ".join(wait_for(lab, 5, "stored in the mailbox").split())
     text = lab("aliases", "receiver", "export")
-    lab("aliases", "receiver", "remove", "crew")
+    assert lab("aliases", "receiver", "remove", "crew") == f"{RECEIVER}: crew is no alias any more\n"
     assert "crew" not in lab("aliases", "receiver", "list")
     (tmp_path / "aliases").write_text(text)
     lab("aliases", "receiver", "import", str(tmp_path / "aliases"))
@@ -147,12 +214,82 @@ def test_aliases_are_changed_while_the_lab_runs(lab: Running, tmp_path: Path) ->
     lab("aliases", "receiver", "import", str(tmp_path / "aliases"))
 
 
+def test_an_alias_that_leads_nowhere_is_set_with_a_warning(lab: Running) -> None:
+    def warned(name: str, *values: str) -> str:
+        done = mailprobe("lab", "aliases", "receiver", "set", name, *values, env=lab.environment)
+        assert (done.returncode, done.stdout) == (0, f"{RECEIVER}: {name} goes to {', '.join(values)}\n")
+        return done.stderr
+
+    assert warned("here", "bob", "dave+x", "somebody@elsewhere.test", f"carol@{RECEIVER}") == ""
+    assert "here: 5.1.1 no user here is named ghost" in warned("here", "bob", "ghost")
+    assert "5.1.1" in warned("round", "about")
+    assert warned("about", "round") == "mailprobe: about: 5.4.6 alias loop: about -> round -> about\n"
+    assert "5.1.1" in warned("@elsewhere.test", "ghost")
+    for name in ("here", "round", "about", "@elsewhere.test"):
+        lab("aliases", "receiver", "remove", name)
+
+
 def test_the_clock_moves_and_a_site_restarts(lab: Running) -> None:
     before = lab("tick", "1s")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC; nothing became due\n", before)
     after = lab("tick", "2h")
     assert after > before
     assert lab("restart", "receiver") == "receiver.lab.test: restarted\n"
     assert "everything works" in lab("flush")
+
+
+def test_what_was_put_off_is_counted_when_it_is_tried_again(lab: Running) -> None:
+    lab("pause", "server", "receiver")
+    lab.submit(51, f"bob@{RECEIVER}", f"dave@{RECEIVER}")
+    said = wait_for(lab, 51, "`mailprobe lab flush`")
+    assert "the MTA server at receiver.lab.test is paused" in " ".join(said.split())
+    assert "sender.lab.test: 1 letter to 2 recipients became due" in lab("tick", "6m")
+    for _ in range(100):
+        if {row["tries"] for row in json.loads(lab("queue", "sender", "--format", "json"))} == {2}:
+            break
+    done = mailprobe("lab", "resume", "server", "receiver", env=lab.environment)
+    assert done.stderr == "1 letter is put off until later; `mailprobe lab flush` sends them now\n"
+    assert lab("flush", "sender").startswith("sender.lab.test: 1 letter to 2 recipients tried again now\n")
+    wait_for(lab, 51, "stored in the mailbox")
+    assert lab("flush", "sender").startswith("nothing was put off")
+
+
+def test_a_user_has_mailboxes_at_several_sites(lab: Running) -> None:
+    other = "flow-good.lab.test"
+    lab.submit(61, f"bob@{other}", f"bob@{RECEIVER}")
+    wait_for(lab, 61, f"waits in the mailbox at {other}")
+    shown = lab("mailbox", "bob")
+    assert shown.startswith(f"{RECEIVER}\n")
+    assert f"\n\n{other}\n" in shown
+    assert {row["site"] for row in json.loads(lab("mailbox", "bob", "--format", "json"))} == {RECEIVER, other}
+    assert f"bob has a letter 1 at {RECEIVER} and {other}; write bob@{RECEIVER} 1" in lab.fails("mailbox", "bob", "1")
+    assert "Subject: number 61" in lab("mailbox", f"bob@{other}", "1")
+    assert f"1 at {other}" in lab.fails("mailbox", "bob", "99")
+
+
+def test_a_list_of_letters_is_whole_unless_it_is_for_a_terminal(lab: Running) -> None:
+    sender, subject = (
+        "Somebody with a long name indeed <somebody@sender.lab.test>",
+        f"a subject {'that goes on ' * 9}end",
+    )
+    address, port = lab.port(RECEIVER, 25)
+    with smtplib.SMTP(address, port, timeout=20) as client:
+        client.sendmail(f"alice@{SENDER}", [f"dave@{RECEIVER}"], f"From: {sender}\r\nSubject: {subject}\r\n\r\n")
+    for _ in range(100):
+        whole = lab("mailbox", f"dave@{RECEIVER}")
+        if subject in whole:
+            break
+    assert sender in whole
+    master, slave = pty.openpty()
+    with closing(os.fdopen(master, "rb", buffering=0)) as screen:
+        subprocess.run(
+            [COMMAND, "lab", "mailbox", f"dave@{RECEIVER}"], env=environment(lab.environment), stdout=slave, check=True
+        )
+        shown = screen.read(65_536).decode()
+        os.close(slave)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "Somebody" in shown
+    assert "@sender.lab.test>" not in shown
 
 
 @pytest.mark.parametrize(
@@ -163,6 +300,7 @@ def test_the_clock_moves_and_a_site_restarts(lab: Running) -> None:
         (("restart", "nosuch"), "no site 'nosuch' with a post office; there are"),
         (("tick", "soon"), "'soon' is no duration; write for example 90s, 5m, 2h or 1d"),
         (("tick", "0s"), "is no duration"),
+        (("tick", "-5m"), "'-5m': the clock goes forward only"),
         (("tick", "99999d"), "from 1 s to a year"),
         (("queue", "nosuch"), "no site 'nosuch'"),
         (("trace", "nosuch"), "no site knows a letter 'nosuch'"),
@@ -206,9 +344,12 @@ def test_a_lab_that_was_killed_can_be_read_and_goes_on(tmp_path: Path) -> None:
     assert "the MTA client is paused" in " ".join(mailprobe("lab", "trace", "1@test", *dead).stdout.split())
     assert "bob@receiver.lab.test" in mailprobe("lab", "queue", *dead).stdout
     assert "team" in mailprobe("lab", "aliases", *dead).stdout
-    assert mailprobe("lab", "mailbox", "bob", *dead).stdout == "the mailbox is empty\n"
-    refused = mailprobe("lab", "resume", "client", *dead)
-    assert (refused.returncode, "no lab runs in" in refused.stderr) == (2, True)
+    assert mailprobe("lab", "mailbox", "bob", *dead).stdout == f"{RECEIVER}\nthe mailbox is empty\n"
+    assert first("mailbox", f"bob@{RECEIVER}") == "the mailbox is empty\n"
+    for order in (("resume", "client"), ("tick", "1s"), ("flush",), ("restart", "receiver")):
+        assert "the lab of MAILPROBE_LAB is not running: no lab runs in" in first.fails(*order)
+        refused = mailprobe("lab", *order, *dead)
+        assert (refused.returncode, refused.stderr.startswith("mailprobe: no lab runs in")) == (2, True)
     second = Running(tmp_path)
     try:
         second("resume", "client")
@@ -216,6 +357,10 @@ def test_a_lab_that_was_killed_can_be_read_and_goes_on(tmp_path: Path) -> None:
     finally:
         second.end()
     assert not (tmp_path / "lab.json").exists()
+    assert f"has ended; `--directory {tmp_path}` reads the mail" in second.fails("queue")
+    assert mailprobe("lab", "queue", *dead).stdout == "the queues are empty\n"
+    gone = mailprobe("lab", "queue", env={"MAILPROBE_LAB": str(tmp_path / "none" / "lab.json")})
+    assert "`--directory DIR` reads the mail in its directory, if it was started with one" in gone.stderr
 
 
 def test_both_sites_are_as_healthy_as_the_good_one() -> None:

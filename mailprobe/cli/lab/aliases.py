@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import click
 
+from mailprobe.cli.files import read
 from mailprobe.cli.lab.places import directory_option, lab_directory, site_name, site_names
 from mailprobe.cli.options import format_option, put, say, width
-from mailprobe.lab.post.aliases import Aliases
+from mailprobe.lab.post.account import MAIL
+from mailprobe.lab.post.aliases import Aliases, read_forward
+from mailprobe.lab.post.expander import expand
+from mailprobe.lab.post.folder_names import user_directory
+from mailprobe.lab.post.site import PostSite
 from mailprobe.model.errors import MailprobeError, UsageError
 from mailprobe.output import road
+from mailprobe.output.words import clean
 
 ACTIONS = ("list", "set", "remove", "import", "export")
-TEXT_LIMIT = 16 << 20  # octets
+TEXT_LIMIT = 16_000_000  # octets
 
 
 @click.command()
@@ -38,7 +44,7 @@ def aliases(words: tuple[str, ...], form: str, directory: Path | None) -> int:
         raise UsageError(f"which site? write `mailprobe lab aliases SITE {action} ...`; there are {', '.join(chosen)}")
     table = _open(where, chosen[0])
     try:
-        return _change(table, chosen[0], action, rest)
+        return _change(table, where / chosen[0], action, rest)
     except MailprobeError as error:
         raise UsageError(str(error)) from None
     finally:
@@ -105,23 +111,49 @@ def _open(where: Path, site: str) -> Aliases:
         raise UsageError(str(error)) from None
 
 
-def _change(table: Aliases, site: str, action: str, rest: Sequence[str]) -> int:
+def _change(table: Aliases, place: Path, action: str, rest: Sequence[str]) -> int:
+    site = place.name
     if action == "set":
         table.set(rest[0], rest[1:])
+        put(clean(f"{site}: {rest[0]} goes to {', '.join(rest[1:])}"))
+        for trouble in _troubles(table, place, rest[0]):
+            say(clean(f"mailprobe: {rest[0]}: {trouble}"))
     elif action == "remove":
         if not table.remove(rest[0]):
             raise UsageError(f"{site} has no alias {rest[0]!r}")
+        put(clean(f"{site}: {rest[0]} is no alias any more"))
     else:
         count = table.import_text(_text(rest[0]))
         say(f"{site}: {count} aliases")
     return 0
 
 
+def _troubles(table: Aliases, place: Path, name: str) -> tuple[str, ...]:
+    """Say why mail for a name would come back: the aliases go round in a circle, or lead to nobody."""
+    address = f"anybody{name}" if name.startswith("@") else name
+
+    def directory(user: str) -> Path:
+        return place / MAIL / user_directory(user)
+
+    expansion = expand(
+        address,
+        table.lookup,
+        lambda user: directory(user).is_dir(),
+        domains=(place.name, f"mx.{place.name}", *_post(place.name).domains),
+        forward=lambda user: read_forward(directory(user)),
+        postmaster=next(iter(_post(place.name).users), ""),
+    )
+    return expansion.troubles
+
+
+def _post(site: str) -> PostSite:
+    """Give what the catalogue says of a site; nothing of one that is not in it."""
+    from mailprobe.lab.scenarios import SCENARIOS
+    from mailprobe.lab.sites import POST_SITES
+
+    known = chain(POST_SITES, (item.site for item in SCENARIOS if item.post is not None))
+    return next((each.post for each in known if each.domain == site and each.post is not None), PostSite(users={}))
+
+
 def _text(name: str) -> bytes:
-    try:
-        if name == "-":
-            return sys.stdin.buffer.read(TEXT_LIMIT)
-        with Path(name).open("rb") as file:
-            return file.read(TEXT_LIMIT)
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}") from None
+    return read(name, "", TEXT_LIMIT, pipes=True)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mailprobe.lab.post.control import Answer, NoLabError, Order, ring
 from mailprobe.model.errors import UsageError
 from mailprobe.model.labfile import read_lab_file
 
@@ -26,12 +27,14 @@ def lab_directory(given: Path | None) -> Path:
     """Give the directory of the lab that is meant.
 
     Raises:
-        UsageError: none is named, it is not there, or the lab that is named has none.
+        UsageError: none is named, it is not there, or the lab that is named has ended or has none.
     """
     if given is None:
         file = os.environ.get("MAILPROBE_LAB")
         if not file:
             raise UsageError("which lab? give --directory DIR, or set MAILPROBE_LAB as `mailprobe lab up` says")
+        if not Path(file).exists():
+            raise UsageError(_ended(Path(file)))
         written = read_lab_file(Path(file)).directory
         if not written:
             raise UsageError(f"the lab of {file} has no directory; start it again with this mailprobe")
@@ -39,6 +42,27 @@ def lab_directory(given: Path | None) -> Path:
     if not given.is_dir():
         raise UsageError(f"--directory {given}: there is no such directory")
     return given
+
+
+def _ended(file: Path) -> str:
+    """Say that a lab is no more, and how to read what it has left, if that was kept."""
+    left = file.parent if any(file.parent.glob("*/queue.db")) else "DIR"
+    kept = "" if left != "DIR" else ", if it was started with one"
+    return f"the lab of MAILPROBE_LAB={file} has ended; `--directory {left}` reads the mail in its directory{kept}"
+
+
+def give_order(given: Path | None, directory: Path, order: Order) -> Answer:
+    """Ask the lab in *directory* for something; *given* is what ``--directory`` said.
+
+    Raises:
+        UsageError: no lab runs there, or it will not.
+    """
+    try:
+        return ring(directory, order)
+    except NoLabError as error:
+        if given is not None:
+            raise
+        raise UsageError(f"the lab of MAILPROBE_LAB is not running: {error}") from None
 
 
 def site_names(directory: Path) -> list[str]:

@@ -7,13 +7,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 import click
 
+from mailprobe.cli.endings import ENDING
 from mailprobe.cli.options import put, say, width
+from mailprobe.cli.scratch import scratch_folder
 from mailprobe.lab.sites import POST_SITES
 from mailprobe.lab.world import Lab
 from mailprobe.model.errors import UsageError
@@ -22,7 +25,6 @@ from mailprobe.model.ports import SEVEN_PORTS
 from mailprobe.output.words import clean
 
 OFFSET = 10_000
-_ENDING = {signal.SIGINT, signal.SIGTERM}  # Ctrl-C, and what others send: both end the lab in good order
 _delay = click.option("--delay", type=float, default=0.0, metavar="SECONDS", help="Hold back every flight of a server.")
 
 
@@ -55,15 +57,14 @@ def up(offset: int, real_ports: bool, path: Path | None, directory: Path | None,
         raise UsageError(f"--file {path}: it exists; name a file that is not there yet")
     ports = 0 if real_ports else offset
     made = Lab(flight_delay_s=_checked(delay), fixed_ports=ports, directory=directory, complain=_complain)
-    temporary = tempfile.TemporaryDirectory(prefix="mailprobe-")
-    with _signals_held(), _running(made) as (running, file), temporary as folder:
+    with _signals_held() as ending, _running(made) as (running, file), tempfile.TemporaryDirectory() as folder:
         path = path or (directory or Path(folder)) / "lab.json"  # one that a killed lab left there is replaced
         _write(file, path)
         try:
             put(_listing(running, file, everything))
             sys.stdout.flush()
             say(f"export MAILPROBE_LAB={path.resolve()}    # in another terminal; Ctrl-C here ends the lab")
-            signal.sigwait(_ENDING)
+            signal.sigwait(ending)
         finally:
             path.unlink(missing_ok=True)
         say("mailprobe: the lab has ended")
@@ -77,6 +78,7 @@ def run(command: tuple[str, ...], delay: float) -> int:
     """Give COMMAND (or a shell) the lab: MAILPROBE_LAB is set, and the exit status is the command's.
 
     Also set: MAILPROBE_LAB_RESOLVER (address:port of its DNS) and MAILPROBE_LAB_CA (its root certificate, PEM).
+    SIGTERM, SIGINT and SIGHUP are passed on to the command, and the lab ends when it has ended.
     """
     chosen = command or (os.environ.get("SHELL", "/bin/sh"),)
     if not command:
@@ -93,27 +95,79 @@ def run(command: tuple[str, ...], delay: float) -> int:
 
 
 def _status_of(command: Sequence[str], environment: dict[str, str]) -> int:
-    try:
-        status = subprocess.run(command, env=environment, check=False).returncode
-    except OSError as error:
-        raise UsageError(f"{command[0]}: {error.strerror}") from None
+    with _signals_passed_on() as pass_to:
+        try:
+            child = subprocess.Popen(command, env=environment)
+        except OSError as error:
+            raise UsageError(f"{command[0]}: {error.strerror}") from None
+        except ValueError as error:  # a NUL in a word
+            raise UsageError(f"{command[0]!r}: {error}") from None
+        pass_to(child)
+        status = child.wait()
     return 128 - status if status < 0 else status  # ended by a signal, as shells tell it
 
 
 @contextmanager
-def _running(running: Lab) -> Iterator[tuple[Lab, LabFile]]:
+def _signals_passed_on() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """Have what would end us end a child instead, whose end is waited for; what comes before there is one waits, too.
+
+    Ctrl-C at a terminal reaches the child without us.
+    """
+    waiting: list[int] = []
+    children: list[subprocess.Popen[bytes]] = []
+
+    def take(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGINT and _in_foreground():
+            return
+        if children:
+            children[0].send_signal(number)
+        else:
+            waiting.append(number)
+
+    def pass_to(child: subprocess.Popen[bytes]) -> None:
+        children.append(child)
+        for number in waiting:
+            child.send_signal(number)
+
+    heeded = [number for number in (signal.SIGINT, *ENDING) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, take) for number in heeded}
     try:
-        running.start()
-    except OSError as error:
-        raise UsageError(f"the lab cannot start: {error}{_advice(error)}") from None
-    try:
-        try:
-            file = running.lab_file()
-        except OSError as error:
-            raise UsageError(f"the lab cannot listen: {error}{_advice(error)}") from None
-        yield running, file
+        yield pass_to
     finally:
-        running.stop()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _in_foreground() -> bool:
+    """Tell whether a terminal sends Ctrl-C to all of our process group."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+@contextmanager
+def _running(running: Lab) -> Iterator[tuple[Lab, LabFile]]:
+    with scratch_folder():
+        try:
+            running.start()
+        except OSError as error:
+            raise UsageError(f"the lab cannot start: {error}{_advice(error)}") from None
+        try:
+            try:
+                file = running.lab_file()
+            except OSError as error:
+                raise UsageError(f"the lab cannot listen: {error}{_advice(error)}") from None
+            yield running, file
+        finally:
+            with suppress(TimeoutError):  # it is in a thread that ends with us
+                running.stop()
 
 
 def _advice(error: OSError) -> str:
@@ -154,13 +208,14 @@ def _listing(running: Lab, file: LabFile, everything: bool) -> str:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Have the signals that end the lab wait until somebody waits for them.
+def _signals_held() -> Iterator[set[signal.Signals]]:
+    """Have the signals that end the lab wait until somebody waits for them: Ctrl-C, and what others send.
 
     Threads that begin meanwhile inherit this: none of them is in the place of the one that waits.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    ending = {number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN} | {signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
     try:
-        yield
+        yield ending
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
