@@ -88,6 +88,6 @@ def _finding(check: Check, subject: Subject, scene: Scene | None, asked: str, wh
         culprit=judgement.culprit,
         cause=judgement.cause,
         why=check.why,
-        advice=check.advice,
+        advice=judgement.advice or check.advice,
         source=check.source,
     )

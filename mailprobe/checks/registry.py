@@ -72,9 +72,9 @@ def ok(detail: str = "") -> Judgement:
     return Judgement(Verdict.OK, detail)
 
 
-def fail(detail: str, culprit: str = "") -> Judgement:
-    """The claim does not hold; *culprit* names what is at fault."""
-    return Judgement(Verdict.FAIL, detail, culprit)
+def fail(detail: str, culprit: str = "", *, advice: str = "") -> Judgement:
+    """The claim does not hold; *culprit* names what is at fault, *advice* what to do where it is not as ever."""
+    return Judgement(Verdict.FAIL, detail, culprit, advice=advice)
 
 
 def unknown(cause: Cause, detail: str) -> Judgement:

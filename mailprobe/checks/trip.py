@@ -15,6 +15,12 @@ from mailprobe.protocols.smtp.client import reply_text
 # What a server does to us, not what keeps us from reaching it.
 _DEFINITE = {Kind.REFUSED, Kind.REJECTED, Kind.GARBAGE, Kind.LIMIT, Kind.TLS_ALERT, Kind.NOT_TLS, Kind.TLS_FAILED}
 _KEPT_OUT = {Outcome.REFUSED, Outcome.DEFERRED, Outcome.NOT_SENT}
+# How much more than a limit is no more: dates in Received fields have whole seconds, and queues wake up late.
+_GRACE_S, _GRACE = 1.0, 0.01
+_MORE_DIGITS = 3
+_TOO_OFTEN = ("LIMIT", "LOGIN-DELAY")  # RFC 5530 §3, RFC 2449 §8.1.1
+_NOBODY_SPOKE = "Look whether the server is named rightly, whether it runs, and whether it can be reached from here."
+_NO_WAY_IN = "Look at the address, and at the MX records of its domain: they leave no way to hand a letter over."
 
 
 # -- sent -------------------------------------------------------------------------------------------------------
@@ -36,7 +42,8 @@ def trip_accepted(trip: Trip) -> Judgement:
         case Outcome.ACCEPTED:
             return ok(_said(outcome))
         case Outcome.REFUSED:
-            return fail(f"{trip.recipient} was refused: {_said(outcome)}", _said(outcome))
+            advice = _NO_WAY_IN if outcome.reply is None else ""
+            return fail(f"{trip.recipient} was refused: {_said(outcome)}", _said(outcome), advice=advice)
         case Outcome.DEFERRED:
             return _deferred(outcome)
         case Outcome.UNCERTAIN if trip.copies:
@@ -62,8 +69,10 @@ def _not_sent(trip: Trip, outcome: RecipientOutcome) -> Judgement:
     trouble = _last_trouble(trip)
     told = outcome.detail or (trouble.detail if trouble is not None else "it did not come to that")
     detail = f"not sent: {told}"
+    if outcome.stage is Stage.RESOLVE and trouble is None:
+        return unknown(Cause.RESOLVER_FAILED, f"{detail}; --submit and --mx name other ways")
     if told.startswith("5.") or (trouble is not None and trouble.kind in _DEFINITE):
-        return fail(detail, told)
+        return fail(detail, told, advice="" if _was_spoken_to(trip) else _NOBODY_SPOKE)
     if outcome.stage is Stage.RESOLVE:
         return unknown(Cause.RESOLVER_FAILED, detail)
     if trouble is None:
@@ -79,6 +88,11 @@ def _last_trouble(trip: Trip) -> Trouble | None:
     return next((each.trouble for each in reversed(held) if each.trouble is not None), None)
 
 
+def _was_spoken_to(trip: Trip) -> bool:
+    """Tell whether a server said anything at all."""
+    return trip.sending is not None and any(each.greeting is not None for each in trip.sending.conversations)
+
+
 # -- arrived ----------------------------------------------------------------------------------------------------
 
 
@@ -90,12 +104,12 @@ def _last_trouble(trip: Trip) -> Trouble | None:
     advice="Look for its Message-ID in the logs of the server that took it, and follow it from there hop by hop.",
 )
 def trip_arrives(trip: Trip) -> Judgement:
-    """A server that said 250 must deliver the letter or send it back; a letter that does neither is lost."""
+    """A letter that a server has taken must be delivered or sent back; one that is neither is lost."""
     if trip.copies:
         return ok(f"in {trip.copies[0].folder}{_after(trip)}")
     bounce = next(_failures(trip), None)
     if bounce is not None:
-        return fail(f"it came back: {_told(bounce)}", bounce.status)
+        return fail(f"it came back: {_told(bounce)}", bounce.status, advice=_after_bounce(bounce))
     if trip.pending:
         return not_applicable("not yet; a later run looks again")
     if _kept_out(trip):
@@ -122,6 +136,13 @@ def _failures(trip: Trip) -> Iterator[Bounce]:
     return (bounce for bounce in trip.bounces if bounce.action == "failed")
 
 
+def _after_bounce(bounce: Bounce) -> str:
+    """Say what to do about a letter that came back."""
+    who = f"the postmaster of {bounce.remote}" if bounce.remote else "the postmaster of that server"
+    words = f" ({bounce.diagnostic})" if bounce.diagnostic else ""
+    return f"The report says why{words}: mend that address, or ask {who}."
+
+
 def _told(bounce: Bounce) -> str:
     """Say what a report tells of a recipient."""
     by = f" (said {bounce.remote})" if bounce.remote else ""
@@ -134,11 +155,25 @@ def _unread(trip: Trip) -> Judgement:
     if trip.look is None or trip.look.trouble is None:
         return unknown(Cause.NOT_ASKED, "the mailbox was not looked at")
     trouble = trip.look.trouble
-    return unknown(cause_of(trouble), f"the mailbox could not be read: {trouble.stage.value}: {trouble.detail}")
+    told = f"{trouble.stage.value}: {trouble.detail}"
+    if trouble.stage is Stage.LOGIN and trouble.kind is Kind.REJECTED:
+        told = f"{trip.look.user} cannot log in: {trouble.detail}; --to-user names another user"
+    return unknown(_cause(trouble), f"the mailbox could not be read: {told}")
+
+
+def _cause(trouble: Trouble) -> Cause:
+    """Name what kept a mailbox from being read: that it is closed for now is no limit on how often we may ask."""
+    if trouble.kind is not Kind.TEMPORARY:
+        return cause_of(trouble)
+    if trouble.stage is Stage.RESOLVE:
+        return Cause.RESOLVER_FAILED
+    return Cause.RATE_LIMITED if any(code in trouble.detail.upper() for code in _TOO_OFTEN) else Cause.INTERRUPTED
 
 
 def no_copy(trip: Trip) -> Judgement:
     """Judge what only a letter that arrived can tell."""
+    if next(_failures(trip), None) is not None:
+        return not_applicable("it came back")
     unread = trip.look is None or trip.look.trouble is not None
     return _unread(trip) if unread and not trip.pending and not _kept_out(trip) else not_applicable("nothing arrived")
 
@@ -225,13 +260,25 @@ def trip_not_late(trip: Trip) -> Judgement:
 def _in_time(trip: Trip, limit_s: float) -> Judgement:
     if not trip.copies:
         return no_copy(trip)
+    if trip.paused:
+        return not_applicable("not judged: paused on purpose")
     if trip.delay_s is None:
         return unknown(Cause.NOT_ASKED, "nothing tells when it arrived")
+    if trip.delay_s < limit_s + min(_GRACE_S, limit_s * _GRACE):
+        return ok(f"took {seconds(trip.delay_s)}")
     slowest = _slowest(trip)
-    took = f"took {seconds(trip.delay_s)}"
-    return verdict(
-        trip.delay_s <= limit_s, took, f"{took}; the limit is {seconds(limit_s)}{slowest and f'; {slowest}'}", slowest
-    )
+    took, limit = _told_apart(trip.delay_s, limit_s)
+    return fail(f"took {took}; the limit is {limit}{slowest and f'; {slowest}'}", slowest)
+
+
+def _told_apart(delay_s: float, limit_s: float) -> tuple[str, str]:
+    """Write a delay and the limit that it exceeds with as many digits as show which is more."""
+    took, limit = seconds(delay_s), seconds(limit_s)
+    for digits in range(1, _MORE_DIGITS + 1):
+        if float(took.removesuffix(" s")) > float(limit.removesuffix(" s")):
+            break
+        took, limit = f"{delay_s:.{digits}f} s", f"{limit_s:.{digits}f} s"
+    return took, limit
 
 
 def _slowest(trip: Trip) -> str:
@@ -271,5 +318,5 @@ def trip_unbounced(trip: Trip) -> Judgement:
         return not_applicable("no login for the sender's mailbox: nobody looked for reports")
     if trip.sender_look.trouble is not None:
         trouble = trip.sender_look.trouble
-        return unknown(cause_of(trouble), f"the sender's mailbox could not be read: {trouble.detail}")
+        return unknown(_cause(trouble), f"the sender's mailbox could not be read: {trouble.detail}")
     return ok("no report of a failure came")

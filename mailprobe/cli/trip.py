@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
+from click.core import ParameterSource
 
 from mailprobe import __version__
 from mailprobe.cli import meanwhile
-from mailprobe.cli.options import network_options, open_network, put, running_lab, session_options, style, width
+from mailprobe.cli.options import network_options, open_network, put, running_lab, say, session_options, style, width
 from mailprobe.cli.status import UNDECIDED
 from mailprobe.cli.trip_options import (
     LAB_PASSWORD,
@@ -26,6 +29,7 @@ from mailprobe.cli.trip_options import (
 from mailprobe.cli.verdicts import exit_status
 from mailprobe.mail.trip import Lull, Plan, trip_by_turns
 from mailprobe.mail.trip import trip as make_trip
+from mailprobe.model.errors import UsageError
 from mailprobe.model.finding import Severity
 from mailprobe.model.trip import Trip, TripReport
 from mailprobe.net.network import Network
@@ -50,21 +54,49 @@ def trip(sender: str | None, recipient: str | None, **given: Any) -> int:
     mailprobe trip a@a.test b@b.test --mx --pop3 mail.b.test --format nagios
     mailprobe trip a@a.test b@b.test --state /var/lib/trip.json
     mailprobe trip --lab
+    mailprobe trip --lab flow-greylisting
 
     The letter is found again by a token of its own, in the inbox or in the junk folder, compared with what was sent,
     and deleted; nothing else is touched. Passwords come from MAILPROBE_FROM_PASSWORD and MAILPROBE_TO_PASSWORD, from
-    files or a prompt. In the lab alice writes to bob, the eight steps are shown, and the clock skips all waiting.
+    files or a prompt. In the lab alice writes to bob, the eight steps are shown, and the clock skips all waiting. The
+    name of a scenario (`mailprobe lab list flow`) stands for its FROM, TO and options.
     Exit status: 0 all well, 1 a finding at or above --fail-on, 3 something could not be decided.
     """
+    in_lab = given["lab"] or bool(os.environ.get("MAILPROBE_LAB"))
+    if sender is not None and recipient is None and in_lab and "@" not in sender:
+        sender, recipient, given = _scenario(sender, given)
     wanted = Wanted(**{name: given.pop(name) for name in Wanted.__struct_fields__})
-    in_lab = given["lab"] or "MAILPROBE_LAB" in os.environ
     pair = read_pair(sender, recipient, in_lab=in_lab)
     check_wanted(wanted, lab=given["lab"])
     plan = make_plan(*pair, wanted, known=LAB_PASSWORD if in_lab else None)
     with _open(pair, wanted, given) as (network, lull, road):
-        found = meanwhile.ask(network, _go(network, plan, wanted, lull), _AFTERWARDS)
+        found = _ask(network, _go(network, plan, wanted, lull), wanted)
         report = _judged(found, network)
         return _deliver(report, wanted, road)
+
+
+def _scenario(name: str, given: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Give the addresses and options of a scenario; what was given beside its name counts more.
+
+    Raises:
+        UsageError: there is no such scenario.
+    """
+    from mailprobe.cli.lab.catalogue import flow_words
+
+    words = flow_words(name)
+    if words is None:
+        raise UsageError(f"{name!r} is no address and no scenario of a letter; `mailprobe lab list flow` names those")
+    source = click.get_current_context().get_parameter_source
+    meant = trip.make_context("trip", list(words)).params
+    kept = {key: value for key, value in given.items() if source(key) is not ParameterSource.DEFAULT}
+    return meant.pop("sender"), meant.pop("recipient"), {**meant, **kept}
+
+
+def _ask(network: Network, going: Coroutine[Any, Any, tuple[Trip, ...]], wanted: Wanted) -> tuple[Trip, ...]:
+    """Make the trip; no progress is shown over the words that a person is to read meanwhile."""
+    if wanted.pause is not None:
+        return tuple(msgspec.structs.replace(each, paused=True) for each in asyncio.run(going))
+    return meanwhile.ask(network, going, _AFTERWARDS)
 
 
 async def _go(network: Network, plan: Plan, wanted: Wanted, lull: Lull | None) -> tuple[Trip, ...]:
@@ -80,23 +112,19 @@ def _open(
     """Open the network, and in the lab what is to be seen of it beside: its clock and the road of letters."""
     if not given["lab"]:
         with open_network(**given) as network:
-            yield network, None, _road_elsewhere()
+            yield network, None, _road_elsewhere(pair)
         return
-    from mailprobe.cli.trip_lab import LabLull, LabRoad, read_pause
+    from mailprobe.cli.trip_lab import LabLull, LabRoad, Standstill, read_pause
 
     pause = read_pause(wanted.pause, *pair) if wanted.pause is not None else None
     with running_lab() as lab, open_network(**given, running=lab) as network:
         road = LabRoad(lab)
-
-        def show() -> None:
-            if pause is not None and wanted.form == "table":
-                put(road.standing(pause, style(), width()))
-
-        yield network, LabLull(lab, pause, show), road
+        still = Standstill(road, pause, wanted.wait, shown=wanted.form == "table") if pause is not None else None
+        yield network, LabLull(lab, still), road
 
 
-def _road_elsewhere() -> Road | None:
-    """Give the road in a lab that runs elsewhere, if it keeps one."""
+def _road_elsewhere(pair: tuple[str, str]) -> Road | None:
+    """Give the road in a lab that runs elsewhere, if it keeps one; say what stands still there."""
     file = os.environ.get("MAILPROBE_LAB")
     if not file:
         return None
@@ -104,7 +132,12 @@ def _road_elsewhere() -> Road | None:
     from mailprobe.model.labfile import read_lab_file
 
     directory = read_lab_file(Path(file)).directory
-    return Road(Path(directory)) if directory else None
+    if not directory:
+        return None
+    road = Road(Path(directory))
+    for line in road.standstills(pair):
+        say(f"mailprobe: {line}")
+    return road
 
 
 def _judged(found: tuple[Trip, ...], network: Network) -> TripReport:

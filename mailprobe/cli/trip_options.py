@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from mailprobe.cli.logins import read_credentials
-from mailprobe.cli.options import format_option
+from mailprobe.cli.options import choice, format_option
 from mailprobe.mail.addresses import mailbox
 from mailprobe.mail.login import Login
 from mailprobe.mail.routes import Exchangers, Route, server
@@ -53,30 +53,49 @@ class _Span(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+def _once(_context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str | None:
+    """Refuse an option that is given twice, of which the first would count for nothing."""
+    if len(values) > 1:
+        raise UsageError(f"--{option.name} is given {len(values)} times; once is all it can be")
+    return values[0] if values else None
+
+
 _WAY_OPTIONS = (
     click.option("--submit", metavar="HOST[:PORT]", help="Hand it over here; default: the domain of FROM, at 587."),
     click.option("--mx", "to_mx", is_flag=True, help="Hand it to the mail exchangers of TO, without login."),
     click.option("--imap", metavar="HOST[:PORT]", help="Read TO's mail here; default: the domain of TO, at 993."),
     click.option("--pop3", metavar="HOST[:PORT]", help="Read TO's mail here by POP3, at 995."),
-    click.option("--submit-security", type=click.Choice([*Security]), help="TLS to --submit; default: by port."),
-    click.option("--read-security", type=click.Choice([*Security]), help="TLS to mailboxes; default: by port."),
+    click.option("--submit-security", type=choice(Security), help="TLS to --submit; default: by port."),
+    click.option("--read-security", type=choice(Security), help="TLS to mailboxes; default: by port."),
     click.option("--from-imap", metavar="HOST[:PORT]", help="Look for bounces in FROM's mail here."),
     click.option("--from-pop3", metavar="HOST[:PORT]", help="Look for bounces in FROM's mail here, by POP3."),
 )
 _LOGIN_OPTIONS = (
-    click.option("--from-user", metavar="NAME", help="Who logs in to send; default: FROM."),
+    click.option(
+        "--from-login",
+        "--from-user",
+        "from_user",
+        metavar="USER",
+        help="Who logs in to send, by MAILPROBE_FROM_PASSWORD; default: FROM.",
+    ),
     click.option(
         "--from-password-file",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, allow_dash=True),
         metavar="FILE",
-        help="First line is the password; else MAILPROBE_FROM_PASSWORD, or a prompt.",
+        help="Its first line is the password, not MAILPROBE_FROM_PASSWORD; - is stdin.",
     ),
-    click.option("--to-user", metavar="NAME", help="Who logs in to read; default: TO."),
+    click.option(
+        "--to-login",
+        "--to-user",
+        "to_user",
+        metavar="USER",
+        help="Who logs in to read, by MAILPROBE_TO_PASSWORD; default: TO.",
+    ),
     click.option(
         "--to-password-file",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, allow_dash=True),
         metavar="FILE",
-        help="First line is the password; else MAILPROBE_TO_PASSWORD, or a prompt.",
+        help="Its first line is the password, not MAILPROBE_TO_PASSWORD; - is stdin.",
     ),
     click.option("--insecure-login", is_flag=True, help="Log in even in clear, and to whoever answers."),
 )
@@ -98,13 +117,19 @@ _WAIT_OPTIONS = (
         help="With --state: lost after so long (default 1h).",
     ),
     click.option("--keep", is_flag=True, help="Leave the letter where it arrived; it is deleted otherwise."),
-    click.option("--pause", metavar="PART[@SITE]", help="With --lab: show the letter waiting there, then go on."),
+    click.option(
+        "--pause",
+        metavar="PART[@SITE]",
+        multiple=True,
+        callback=_once,
+        help="With --lab: show the letter waiting there, then go on.",
+    ),
 )
 _TELLING_OPTIONS = (
     format_option("table", "json", "jsonl", "nagios", "prometheus", "junit", "github"),
     click.option(
         "--fail-on",
-        type=click.Choice([severity.value for severity in Severity]),
+        type=choice(Severity),
         default=Severity.ERROR.value,
         help="Lowest severity that makes the exit status 1 (default error).",
     ),
@@ -160,7 +185,9 @@ def read_pair(sender: str | None, recipient: str | None, *, in_lab: bool) -> tup
     if sender is None and in_lab:
         return LAB_SENDER, LAB_RECIPIENT
     if sender is None or recipient is None:
-        raise UsageError("two addresses are needed, FROM and TO: mailprobe trip a@a.test b@b.test")
+        raise UsageError(
+            "two addresses are needed, FROM and TO: mailprobe trip a@a.test b@b.test; or --lab, which has its own"
+        )
     return mailbox(sender, "FROM").address, mailbox(recipient, "TO").address
 
 
@@ -177,6 +204,11 @@ def check_wanted(wanted: Wanted, *, lab: bool) -> None:
             raise UsageError(f"--{one} and --{other} exclude each other".replace("_", "-"))
     if wanted.lost_after is not None and wanted.state is None:
         raise UsageError("--lost-after is about what earlier runs sent: it needs --state FILE")
+    if wanted.state is not None and lab:
+        raise UsageError(
+            f"--state {wanted.state} is for later runs, and the lab of --lab ends with this one: start one with "
+            "`mailprobe lab up --directory DIR`, and set MAILPROBE_LAB as it says"
+        )
     if wanted.pause is not None and not (lab and wanted.state is None):
         raise UsageError("--pause stops a part of the lab in this process: it needs --lab, and no --state")
     if wanted.warn > wanted.crit:

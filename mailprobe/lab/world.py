@@ -372,6 +372,16 @@ class Lab:
             for listener in self._listeners:
                 listener.abort()
             await asyncio.sleep(0)
+        await _end_the_rest()
+
+
+async def _end_the_rest() -> None:
+    """End what nobody waits for any more, such as a question to the DNS that was under way."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    await asyncio.sleep(0)
 
 
 def _say_nothing(_text: str) -> None:

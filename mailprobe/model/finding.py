@@ -47,12 +47,14 @@ class Judgement(msgspec.Struct, frozen=True):
     """What one check says of one subject.
 
     *detail* is what was seen, in words; *culprit* names the thing at fault (a record, a certificate, a reply).
+    *advice* is what to do in this case, empty where the check's own advice fits.
     """
 
     verdict: Verdict
     detail: str = ""
     culprit: str = ""
     cause: Cause | None = None
+    advice: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):

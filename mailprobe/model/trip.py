@@ -115,7 +115,8 @@ class Trip(Struct, frozen=True, kw_only=True):
     *sending* is None when the run that sent it did not live to write down what came of it. *look* is at the
     recipient's mailbox, None when it was not looked at; *sender_look* at the sender's own, where bounces go, None
     without a login. *pending* tells that nothing was found and that a later run looks again. *looked_at* is the only
-    "now" that a check may see, *waited_s* the time from the sending to the last look.
+    "now" that a check may see, *waited_s* the time from the sending to the last look. *paused* tells that a part of the
+    lab was made to stand still on the way, on purpose.
     """
 
     sender: str
@@ -132,6 +133,7 @@ class Trip(Struct, frozen=True, kw_only=True):
     looked_at: Moment
     waited_s: float
     pending: bool
+    paused: bool = False
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from mailprobe.model.conversation import Conversation
 from mailprobe.model.evidence import Target
 from mailprobe.model.road import RoadEvent
 from mailprobe.model.sending import RecipientOutcome
-from mailprobe.model.trip import Bounce, Copy, Hop, State, Trip, TripReport
+from mailprobe.model.trip import Access, Bounce, Copy, Hop, State, Trip, TripReport
 from mailprobe.model.view import Report
 from mailprobe.output import findings as judged
 from mailprobe.output import json_output
@@ -121,7 +121,12 @@ def _copy(trip: Trip, copy: Copy) -> str:
     after = f" after {span(delay)}" if delay is not None else ""
     body = {True: "unchanged", False: "the body has changed", None: "not compared"}[copy.unchanged]
     kept = "deleted again" if copy.removed else "left there"
-    return f"in {clean(copy.folder)}, {clean(copy.uid)}{after}; {body}; {kept}"
+    return f"in {clean(copy.folder)} ({_number(trip)} {clean(copy.uid)}){after}; {body}; {kept}"
+
+
+def _number(trip: Trip) -> str:
+    """Name what tells letters apart in the mailbox that was read (RFC 9051 §2.3.1.1, RFC 1939 §7)."""
+    return "unique id" if trip.look is not None and trip.look.access is Access.POP3 else "UID"
 
 
 def bounced(bounce: Bounce) -> str:
@@ -140,7 +145,7 @@ def _road(trip: Trip, copy: Copy, style: Style, width: int) -> str:
     if delay is not None:
         rows.append(("", "", "", "", "", "total", span(delay)))
     headers = ("hop", "from", "by", "with", "TLS", "at", "took")
-    return table(headers, rows, width=width, right={0, 6}, wraps={1, 2}, gives=(1, 2))
+    return table(headers, rows, width=width, right={0, 6}, wraps={1, 2, 3, 6})
 
 
 def _hop(number: int, hop: Hop, style: Style) -> tuple[str, ...]:

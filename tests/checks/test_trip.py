@@ -13,7 +13,7 @@ from mailprobe.checks.judge import choose, judge_trip
 from mailprobe.model.evidence import Kind, Stage
 from mailprobe.model.finding import Cause, Verdict
 from mailprobe.model.sending import Outcome
-from mailprobe.model.trip import Trip
+from mailprobe.model.trip import Thresholds, Trip
 from tests.checks.factories import NOW, Case, aside, fails, names, passes, trouble, undecided
 from tests.checks.trips import (
     GOOD,
@@ -53,14 +53,32 @@ def after(seconds: float, **changes: Any) -> Trip:
     return trip(copy(seen_at=NOW + timedelta(seconds=seconds), **changes), looked_at=NOW + timedelta(seconds=seconds))
 
 
+def limited(seconds: float, limit_s: float) -> Trip:
+    """A trip that took so long, and may take no longer than the limit."""
+    return msgspec.structs.replace(after(seconds), thresholds=Thresholds(warn_s=limit_s, crit_s=limit_s, wait_s=300.0))
+
+
+def login_failed(kind: Kind, detail: str, **changes: Any) -> Trip:
+    return trip(look=look(stopped=trouble(Stage.LOGIN, kind, detail)), **changes)
+
+
+PAUSED = msgspec.structs.replace(after(9_000), paused=True)
 REFUSED = taken_as(Outcome.REFUSED, "550 5.1.1 no such user")
 GREYLISTED = taken_as(Outcome.DEFERRED, "450 4.7.1 greylisted")
 LOST = trip()
 PENDING = trip(pending=True)
 UNREAD = trip(look=look(stopped=trouble(Stage.LOGIN, Kind.REJECTED, "NO [AUTHENTICATIONFAILED]")))
+SILENT_SERVER = trip(
+    sending=msgspec.structs.replace(
+        not_sent(Stage.CONNECT, Kind.REFUSED),
+        conversations=(conversation(greeting=None, trouble=trouble(Stage.CONNECT, Kind.REFUSED)),),
+    ),
+    look=None,
+)
 SILENT_MAILBOX = trip(look=look(stopped=trouble(Stage.GREETING, Kind.TIMEOUT, "silence")))
 NOT_LOOKED = trip(look=None)
 BOUNCED = trip(bounces=(bounce(),))
+BOUNCED_UNREAD = login_failed(Kind.REJECTED, "NO [AUTHENTICATIONFAILED]", bounces=(bounce(),))
 DELAYED = trip(bounces=(bounce("delayed", "4.4.1", "smtp; 421 later"),))
 JUNKED = trip(copy(folder="Junk", junk=True))
 TWICE = trip(copy(), copy(uid="8"))
@@ -85,7 +103,7 @@ CASES: list[Case] = [
     fails("trip-accepted", unsent(Stage.RESOLVE, Kind.REJECTED), "what happened"),
     fails("trip-accepted", unsent(Stage.LOGIN, Kind.REJECTED), "what happened"),
     fails("trip-accepted", unsent(Stage.HANDSHAKE, Kind.TLS_FAILED), "what happened"),
-    fails("trip-accepted", no_way("5.4.4 a.test: no address"), None, "not sent: 5.4.4 a.test: no address"),
+    undecided("trip-accepted", no_way("5.4.4 a.test: no address"), Cause.RESOLVER_FAILED, "--submit and --mx name"),
     fails("trip-accepted", taken_as(Outcome.NOT_SENT, "", Stage.MAIL, detail="5.6.7 no SMTPUTF8"), None, "5.6.7"),
     undecided("trip-accepted", no_way("4.4.3 a.test could not be looked up"), Cause.RESOLVER_FAILED),
     undecided("trip-accepted", GREYLISTED, Cause.GREYLISTED, "450 4.7.1 greylisted"),
@@ -105,7 +123,23 @@ CASES: list[Case] = [
     fails("trip-arrives", LOST, None, "accepted, never arrived: not in INBOX and Junk after 300 s"),
     fails("trip-arrives", BOUNCED, "5.1.1", "bob@b.test failed 5.1.1 smtp; 550 no such user (said mx.b.test)"),
     fails("trip-arrives", DELAYED, None, "delayed 4.4.1"),
-    undecided("trip-arrives", UNREAD, Cause.INTERRUPTED, "login: NO [AUTHENTICATIONFAILED]"),
+    undecided(
+        "trip-arrives",
+        UNREAD,
+        Cause.INTERRUPTED,
+        "bob cannot log in: NO [AUTHENTICATIONFAILED]; --to-user names another user",
+    ),
+    undecided(
+        "trip-arrives", login_failed(Kind.TEMPORARY, "NO [UNAVAILABLE] later"), Cause.INTERRUPTED, "login: NO [UNAV"
+    ),
+    undecided("trip-arrives", login_failed(Kind.TEMPORARY, "-ERR [IN-USE] later"), Cause.INTERRUPTED),
+    undecided("trip-arrives", login_failed(Kind.TEMPORARY, "NO [LIMIT] slow down"), Cause.RATE_LIMITED),
+    undecided("trip-arrives", login_failed(Kind.TEMPORARY, "-ERR [LOGIN-DELAY] slow down"), Cause.RATE_LIMITED),
+    undecided(
+        "trip-arrives",
+        trip(look=look(stopped=trouble(Stage.RESOLVE, Kind.TEMPORARY, "no answer"))),
+        Cause.RESOLVER_FAILED,
+    ),
     undecided("trip-arrives", SILENT_MAILBOX, Cause.NO_ANSWER),
     undecided("trip-arrives", NOT_LOOKED, Cause.NOT_ASKED),
     undecided("trip-arrives", trip(sending=sending(Outcome.UNCERTAIN, "")), Cause.INTERRUPTED, "nobody knows"),
@@ -118,6 +152,7 @@ CASES: list[Case] = [
     *(undecided(check, UNREAD, Cause.INTERRUPTED) for check in OF_COPIES + OF_HOPS),
     *(undecided(check, NOT_LOOKED, Cause.NOT_ASKED) for check in OF_COPIES + OF_HOPS),
     *(aside(check, item) for check in OF_COPIES + OF_HOPS for item in (LOST, PENDING, REFUSED, GREYLISTED, BOUNCED)),
+    *(aside(check, BOUNCED_UNREAD, "it came back") for check in OF_COPIES + OF_HOPS),
     *(undecided(check, UNFETCHED, Cause.NOT_ASKED) for check in ["trip-unchanged", *OF_HOPS]),
     fails("trip-inbox", JUNKED, "junk", "delivered to Junk"),
     fails("trip-inbox", trip(copy(), copy(folder="Spam", junk=True)), "junk", "delivered to Spam"),
@@ -125,9 +160,15 @@ CASES: list[Case] = [
     fails("trip-unchanged", ALTERED, "body", "line 3 was"),
     fails("trip-unchanged", trip(unfetched(), copy(unchanged=False, difference="cut")), "body", "cut"),
     passes("trip-quick", after(95)),
+    passes("trip-quick", after(95.94)),
     fails("trip-quick", after(96), "2 s before mx.b.test", "took 96 s; the limit is 95 s; 2 s before mx.b.test"),
     fails("trip-quick", after(96, hops=()), "", "took 96 s; the limit is 95 s"),
     passes("trip-not-late", after(300)),
+    passes("trip-not-late", after(300.02), "took 300 s"),
+    fails("trip-not-late", limited(5.06, 5.0), None, "took 5.1 s; the limit is 5 s"),
+    fails("trip-not-late", limited(5.05, 5.0), None, "took 5.05 s; the limit is 5.00 s"),
+    fails("trip-not-late", limited(0.024, 0.02), None, "took 0.024 s; the limit is 0.020 s"),
+    *(aside(check, PAUSED, "not judged: paused on purpose") for check in ("trip-quick", "trip-not-late")),
     fails("trip-not-late", after(301), None, "took 301 s; the limit is 300 s"),
     passes("trip-quick", after(9_000, watched=False), "took 3 s"),
     passes("trip-quick", after(9_000, watched=False, arrived_at=None), "took 3 s"),
@@ -203,6 +244,24 @@ def test_a_mailbox_that_was_not_read_decides_nothing_about_arrival(evidence: Tri
     for finding in judge_trip(evidence):
         about_arrival = finding.check not in {"trip-accepted", "trip-unbounced"}
         assert finding.verdict is (Verdict.UNKNOWN if about_arrival else Verdict.OK), finding
+
+
+@pytest.mark.parametrize(
+    ("evidence", "check", "words"),
+    [
+        (BOUNCED, "trip-arrives", "The report says why (smtp; 550 no such user): mend that address, or ask the "),
+        (BOUNCED, "trip-arrives", "postmaster of mx.b.test."),
+        (LOST, "trip-arrives", "Look for its Message-ID"),
+        (REFUSED, "trip-accepted", "Read the server's words"),
+        (taken_as(Outcome.REFUSED, detail="5.1.10 null MX"), "trip-accepted", "the MX records of its domain"),
+        (unsent(Stage.LOGIN, Kind.REJECTED), "trip-accepted", "Read the server's words"),
+        (SILENT_SERVER, "trip-accepted", "Look whether the server is named rightly"),
+    ],
+)
+def test_the_advice_fits_what_became_of_the_letter(evidence: Trip, check: str, words: str) -> None:
+    (finding,) = judge_trip(evidence, choose([check], about=[Trip]))
+    assert finding.verdict is Verdict.FAIL
+    assert words in finding.advice
 
 
 def test_the_bounce_of_one_recipient_is_no_bounce_of_all() -> None:

@@ -13,7 +13,7 @@ from mailprobe.checks.judge import judge_trip
 from mailprobe.model.evidence import Kind, Stage
 from mailprobe.model.finding import Verdict
 from mailprobe.model.sending import Outcome
-from mailprobe.model.trip import State, Trip, TripReport
+from mailprobe.model.trip import Access, State, Trip, TripReport
 from mailprobe.output import json_output, trip
 from mailprobe.output.junit import junit
 from mailprobe.output.style import Style
@@ -100,7 +100,7 @@ def test_the_table_shows_each_hop_with_what_it_took_and_the_whole() -> None:
     lines = text.splitlines()
     assert lines[0] == "alice@a.test to bob@b.test, <mp-0123456789abcdef@a.test>"
     assert "to mx.a.test [192.0.2.1]:587 in clear, accepted: 250 2.0.0 Ok: queued as ABC" in " ".join(text.split())
-    assert "found   in INBOX, 7 after 3 s; unchanged; deleted again" in lines
+    assert "found   in INBOX (UID 7) after 3 s; unchanged; deleted again" in lines
     rows = [line.split() for line in lines]
     assert ["1", "laptop.a.test", "mx.a.test", "ESMTPS", "yes", "12:00:01", "1", "s"] in rows
     assert ["2", "mx.a.test", "mx.b.test", "ESMTPS", "yes", "12:00:03", "2", "s"] in rows
@@ -127,12 +127,30 @@ def test_a_clock_that_disagrees_and_a_hop_in_clear_are_shown_where_they_are() ->
         ("unread", "found nobody knows: the server refused while logging in: NO bad password"),
         ("uncertain", "nobody knows whether it was taken"),
         ("not looked", "found nobody looked"),
-        ("junked", "in Junk, 7 after 3 s; unchanged; deleted again; in INBOX, 8 after 3 s"),
+        ("junked", "in Junk (UID 7) after 3 s; unchanged; deleted again; in INBOX (UID 8) after 3 s"),
         ("interrupted", "by a run that was interrupted"),
     ],
 )
 def test_the_table_says_what_became_of_the_letter(name: str, words: str) -> None:
     assert words in " ".join(trip.trips(report(EVERY[name])).split())
+
+
+def test_a_letter_read_by_pop3_has_a_unique_id() -> None:
+    look = msgspec.structs.replace(trips.look(), access=Access.POP3)
+    assert "in INBOX (unique id 7) after 3 s" in trip.trips(report(trips.trip(trips.copy(), look=look)))
+
+
+def test_long_names_of_hops_go_on_below_and_nothing_is_cut() -> None:
+    names = ("a-rather-long-name-of-a-host.department.a.test", "another-long-name-of-a-host.department.b.test")
+    hop = trips.hop(names[1], names[0], 7_300.0, 7_299.0, protocol="UTF8SMTPSA")
+    lines = trip.trips(report(trips.trip(trips.copy(hops=(hop,))))).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("hop"))
+    last = next(number for number, line in enumerate(lines) if "total" in line)
+    begins, between, ends = (lines[first].index(header) for header in ("from", "by", "with"))
+    columns = ((begins, between), (between, ends))
+    assert tuple("".join(line[slice(*each)].strip() for line in lines[first + 2 : last]) for each in columns) == names
+    assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(lines)
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -18,19 +18,30 @@ WAY = 'from="alice@a.test",to="bob@b.test"'
 @pytest.mark.parametrize(
     ("name", "status", "head"),
     [
-        ("good", Status.OK, "MAILPROBE OK - in INBOX, 7 after 3 s;"),
-        ("lost", Status.CRITICAL, "MAILPROBE CRITICAL - trip-arrives: accepted, never arrived: not in INBOX and"),
-        ("bounced", Status.CRITICAL, "MAILPROBE CRITICAL - trip-arrives: it came back: bob@b.test failed 5.1.1"),
-        ("refused", Status.CRITICAL, "MAILPROBE CRITICAL - trip-accepted: bob@b.test was refused: 550"),
-        ("junked", Status.WARNING, "MAILPROBE WARNING - trip-inbox: delivered to Junk"),
-        ("unread", Status.UNKNOWN, "MAILPROBE UNKNOWN - trip-arrives: the mailbox could not be read"),
-        ("pending", Status.OK, "MAILPROBE OK - accepted: 250 2.0.0 Ok: queued"),
+        ("good", Status.OK, "MAILPROBE OK - arrived after 3 s in INBOX, 2 hops: alice@a.test to bob@b.test |"),
+        ("lost", Status.CRITICAL, "MAILPROBE CRITICAL - not-arrived after 300 s: alice@a.test to bob@b.test |"),
+        ("bounced", Status.CRITICAL, "MAILPROBE CRITICAL - returned after 300 s: 5.1.1 smtp; 550 no such user |"),
+        ("refused", Status.CRITICAL, "MAILPROBE CRITICAL - refused: 550 5.1.1 no such user: alice@... to bob@... |"),
+        ("junked", Status.WARNING, "MAILPROBE WARNING - arrived after 3 s in Junk, 2 hops; trip-inbox |"),
+        ("unread", Status.UNKNOWN, "MAILPROBE UNKNOWN - mailbox not read: the server refused while logging in"),
+        ("uncertain", Status.UNKNOWN, "MAILPROBE UNKNOWN - not-arrived after 300 s, and nobody knows whether it"),
+        ("not looked", Status.UNKNOWN, "MAILPROBE UNKNOWN - nobody looked: alice@a.test to bob@b.test |"),
+        ("pending", Status.OK, "MAILPROBE OK - pending, accepted: 250 2.0.0 Ok: queued"),
     ],
 )
 def test_the_line_says_the_worst_and_gives_the_status(name: str, status: Status, head: str) -> None:
     text, got = nagios(report(EVERY[name]))
     assert got is status
     assert text.startswith(head)
+
+
+def test_what_matters_comes_first_and_what_does_not_fit_is_left_out() -> None:
+    long = {"sender": f"alice@{'a' * 60}.test", "recipient": f"bob@{'b' * 60}.test"}
+    head = nagios(report(trips.trip(trips.copy(), **long)))[0].partition(" | ")[0]
+    assert head == "MAILPROBE OK - arrived after 3 s in INBOX, 2 hops: alice@... to bob@..."
+    altered = trips.copy(unchanged=False, difference="line 3 was " + "x" * 60)
+    head = nagios(report(trips.trip(altered, **long)))[0].partition(" | ")[0]
+    assert head == "MAILPROBE CRITICAL - arrived after 3 s in INBOX, 2 hops; trip-unchanged"
 
 
 def test_performance_data_has_the_delay_with_its_limits_and_the_hops() -> None:
