@@ -29,6 +29,7 @@ from mailprobe.protocols.smtp.client import SmtpClient
 
 SMTP_LINE_LIMIT = 512  # RFC 5321 §4.5.3.1.4; a longer AUTH goes without its initial response (RFC 4954 §4)
 SAY_SO = "say --insecure-login to send it all the same"
+GO_ON_SO = "say --insecure-login to go on all the same"
 _SUCCESS = {"235", "+OK", "OK"}
 _CHALLENGE = {"334", "+"}
 

@@ -6,6 +6,7 @@ the next one. What is on its way stands in a file meanwhile, from before it is s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,15 +16,15 @@ import msgspec
 
 from mailprobe.mail.routes import Route
 from mailprobe.mail.sending import Options, send
-from mailprobe.mail.trip_desk import Desk, Watch
+from mailprobe.mail.trip_desk import GRACE_S, Desk, Watch
 from mailprobe.mail.trip_letter import write_letter
+from mailprobe.mail.trip_pace import Allowance
 from mailprobe.mail.trip_state import SentLetter, change_state, read_state
 from mailprobe.model.sending import Outcome
 from mailprobe.model.trip import Thresholds, Trip
-from mailprobe.net.limits import Deadline
 from mailprobe.net.network import Network
 
-AFTERWARDS_S = 120.0  # for the last look, deleting and saying goodbye
+LOOKS_BY_TURNS = 3  # times the limit for one target: two mailboxes, and deleting
 LETTERS_AT_ONCE = 100  # that one run looks for, the oldest first
 FORGOTTEN_AFTER = 2  # times the span after which a letter is lost: so long it is reported, and looked for
 _ON_THE_WAY = {Outcome.ACCEPTED, Outcome.UNCERTAIN}
@@ -98,18 +99,22 @@ class _Run:
         self._network = network
         self._plan = plan
         self._lull = lull
-        deadline = Deadline(plan.thresholds.wait_s + AFTERWARDS_S)
-        self._watch = Watch(network, plan.desk, deadline)
-        self._sender_watch = Watch(network, plan.sender_desk, deadline) if plan.sender_desk is not None else None
+        self._limit_s = network.limits.target_s
+        self._allowance = allowance = Allowance(self._limit_s)
+        self._watch = Watch(network, plan.desk, allowance)
+        self._sender_watch = Watch(network, plan.sender_desk, allowance) if plan.sender_desk is not None else None
 
     # -- at once -----------------------------------------------------------------------------------------------
 
     async def at_once(self) -> Trip:
-        """Send, wait, delete."""
+        """Send, wait, delete: for as long as there is to wait, and what one target may take besides."""
+        began = time.monotonic()
         made = write_letter(self._plan.sender, self._plan.recipient, self._network.now())
         if self._sender_watch is not None:
             await self._sender_watch.skip_past_reports()
         await self._watch.prepare()
+        left_s = max(self._limit_s - (time.monotonic() - began), min(GRACE_S, self._limit_s))
+        sending_began = time.monotonic()
         sent_at = self._network.now()
         sending = await send(self._network, made.letter, self._plan.route, self._plan.options)
         letter = SentLetter(
@@ -121,6 +126,8 @@ class _Run:
             body=made.body,
             sending=sending,
         )
+        waits_s = max(0.0, self._plan.thresholds.wait_s - (time.monotonic() - sending_began))
+        self._allowance.extend(waits_s + left_s)
         looked = sending.recipients[0].outcome in _ON_THE_WAY
         if looked:
             await self._wait_for(letter)
@@ -133,7 +140,7 @@ class _Run:
             if self._lull is not None:
                 await self._lull.rest()
             await self._look([letter], watched=True)
-            is_over = bool(self._watch.copies) or self._came_back(letter)
+            is_over = bool(self._watch.copies_of(letter.token)) or self._came_back(letter)
             if self._network.now() >= until or not await self._pass_time(until, is_over=is_over):
                 return
 
@@ -143,7 +150,7 @@ class _Run:
             await self._sender_watch.look_for_reports(letters)
 
     def _came_back(self, letter: SentLetter) -> bool:
-        reports = self._sender_watch.bounces.get(letter.token, []) if self._sender_watch is not None else []
+        reports = self._sender_watch.bounces_of(letter.token) if self._sender_watch is not None else ()
         return any(bounce.action == "failed" for bounce in reports)
 
     async def _pass_time(self, until: datetime, *, is_over: bool) -> bool:
@@ -164,6 +171,7 @@ class _Run:
         """Look once for letters of earlier runs."""
         if not letters:
             return []
+        self._allowance.extend(LOOKS_BY_TURNS * self._limit_s)
         if self._lull is not None:
             await self._lull.rest()
         await self._look(letters, watched=False)
@@ -213,7 +221,7 @@ class _Run:
         """Write down what is known of a letter."""
         now = self._network.now()
         back = self._sender_watch
-        copies = tuple(self._watch.copies.get(letter.token, ()))
+        copies = self._watch.copies_of(letter.token)
         return Trip(
             sender=letter.sender,
             recipient=letter.recipient,
@@ -224,7 +232,7 @@ class _Run:
             look=self._watch.look if looked else None,
             sender_look=back.look if looked and back is not None else None,
             copies=copies,
-            bounces=tuple(back.bounces.get(letter.token, ())) if back is not None else (),
+            bounces=back.bounces_of(letter.token) if back is not None else (),
             thresholds=self._plan.thresholds,
             looked_at=now,
             waited_s=max(0.0, (now - letter.sent_at).total_seconds()),

@@ -1,16 +1,16 @@
 """One mailbox at an end of a trip: looked into again and again, for letters and reports that are ours.
 
-Only what carries a token of ours is taken for ours, and only that is ever deleted, by its uid. What goes wrong is
-written down and tried again at the next look: the last one counts. A login that was refused is not tried again, for
-servers lock accounts for that.
+Only what carries a token of ours is taken for ours, and only that is ever deleted, by its uid, its header looked at
+once more. What goes wrong is written down and tried again at the next look, later each time: the last one counts. A
+login that was refused is not tried again, for servers lock accounts for that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+import time
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import msgspec
 
@@ -19,12 +19,13 @@ from mailprobe.collect.lookups import host
 from mailprobe.mail.login import Login
 from mailprobe.mail.reading import Folder, ImapInbox, Inbox, inbox_at
 from mailprobe.mail.trip_letter import TOKEN_HEADER, body_of, difference, hops_of, token_of
+from mailprobe.mail.trip_own import Own, Sign, Spot, sign_of_report
+from mailprobe.mail.trip_pace import Allowance, Pace
 from mailprobe.mail.trip_state import SentLetter
 from mailprobe.model.conversation import Conversation, Place, Security
 from mailprobe.model.evidence import Kind, Stage, Trouble
 from mailprobe.model.ports import Protocol, Service
 from mailprobe.model.trip import Access, Bounce, Copy, Look
-from mailprobe.net.limits import Deadline
 from mailprobe.net.network import Network
 from mailprobe.protocols.imap.responses import Fetched
 from mailprobe.records.delivery_report import DeliveryReport, delivery_report
@@ -38,12 +39,11 @@ COPIES_LIMIT = 20  # of one letter, at one look
 REPORTS_LIMIT = 30  # at one look
 RECIPIENTS_LIMIT = 50  # of one report that are told of
 IMAP_POLL_S = 10.0  # the inbox tells when something comes, the junk folder and the sender's mailbox do not
-POP3_POLL_S = 5.0
+GRACE_S = 3.0  # that deleting may take even when all time is spent
+FAREWELL_S = 1.0
 _DAY = timedelta(days=1)
 # Where reports are found: by their type (RFC 6522), or by who writes them.
 _OF_REPORTS = (("Content-Type", "delivery-status"), ("From", "MAILER-DAEMON"))
-_Key = tuple[str, str]  # folder and uid
-_Item = TypeVar("_Item", Copy, Bounce)
 
 
 class Desk(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,21 +62,25 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """A mailbox that is looked into, for as long as *deadline* allows. No method raises; `end` is always due."""
+    """A mailbox that is looked into, each time for as long as *allowance* has and the network gives one target.
 
-    def __init__(self, network: Network, desk: Desk, deadline: Deadline) -> None:
+    No method raises; `end` is always due.
+    """
+
+    def __init__(self, network: Network, desk: Desk, allowance: Allowance) -> None:
         self._network = network
         self._desk = desk
-        self._deadline = deadline
+        self._allowance = allowance
+        self._limit_s = network.limits.target_s
+        self._pace = Pace()
         self._inbox: Inbox | None = None
         self._conversation: Conversation | None = None
         self._folders: tuple[Folder, ...] = ()
         self._is_barred = False
-        self._own: set[_Key] = set()
-        self._past_reports: set[_Key] = set()
+        self._idles = True
+        self._own = Own()
+        self._past_reports: set[Spot] = set()
         self.trouble: Trouble | None = None
-        self.copies: dict[str, list[Copy]] = {}  # by token
-        self.bounces: dict[str, list[Bounce]] = {}
 
     @property
     def look(self) -> Look:
@@ -89,6 +93,14 @@ class Watch:
             trouble=self.trouble,
         )
 
+    def copies_of(self, token: str) -> tuple[Copy, ...]:
+        """Give the copies of a letter that were found."""
+        return tuple(self._own.copies_of(token))
+
+    def bounces_of(self, token: str) -> tuple[Bounce, ...]:
+        """Give what the reports say that were found of a letter."""
+        return tuple(self._own.bounces_of(token))
+
     # -- looking -----------------------------------------------------------------------------------------------
 
     async def look_for_copies(self, letters: Sequence[SentLetter], *, watched: bool) -> None:
@@ -96,8 +108,9 @@ class Watch:
         await self._try(self._search_copies(letters, watched=watched))
 
     async def look_for_reports(self, letters: Sequence[SentLetter]) -> None:
-        """Look for delivery reports about letters."""
-        await self._try(self._search_reports(letters))
+        """Look for delivery reports about letters; a server that failed more than once is let alone for a while."""
+        if not self._pace.rests:
+            await self._try(self._search_reports(letters))
 
     async def prepare(self) -> None:
         """Open the mailbox ahead of time, where it stays open: a large one takes seconds, and no letter shall wait."""
@@ -113,16 +126,25 @@ class Watch:
 
     async def wait(self, seconds: float) -> None:
         """Wait until something may be there, so many seconds at most."""
-        if self._inbox is None or self._desk.access is Access.POP3:
-            await asyncio.sleep(min(seconds, POP3_POLL_S))
-        else:
-            await self._try(self._wait(self._inbox, min(seconds, IMAP_POLL_S)))
+        started = time.monotonic()
+        pause = self._pace.pause_s
+        if self._inbox is not None and self._desk.access is Access.IMAP:
+            wished = min(seconds, IMAP_POLL_S)
+            await self._try(self._wait(self._inbox, wished), wished + self._limit_s / 4)
+            spent = time.monotonic() - started
+            pause = self._pace.pause_s if self._inbox is None else self._pace.heard_after(spent)
+        left = seconds - (time.monotonic() - started)
+        await asyncio.sleep(max(0.0, min(left, pause)))
 
     async def _wait(self, inbox: Inbox, seconds: float) -> None:
+        self._idles = False  # a server that ends the conversation over this is asked from time to time instead
         await inbox.wait(seconds)
+        self._idles = True
+        self._pace.went_well()
 
     async def _search_copies(self, letters: Sequence[SentLetter], *, watched: bool) -> None:
         inbox = await self._opened()
+        self._folders = await _folders(inbox)  # anew: a junk folder may be made for the letter that is looked for
         # The inbox comes last: then it is the one that is open, and tells of news.
         for folder in (*self._folders[1:], *self._folders[:1]):
             for _ in range(LOOKS_AT_ONCE):
@@ -130,6 +152,8 @@ class Watch:
                 await self._search_folder(inbox, folder, letters, watched=watched)
                 if await inbox.open(folder.name) == count:
                     break  # else something came while it was searched, of which nobody would tell again
+        if self._desk.access is Access.POP3:
+            self._pace.went_well()
 
     async def _search_folder(
         self, inbox: Inbox, folder: Folder, letters: Sequence[SentLetter], *, watched: bool
@@ -139,30 +163,32 @@ class Watch:
                 await inbox.open(folder.name)  # a look at the newest letters begins anew
             found = await inbox.search(TOKEN_HEADER, letter.token)
             for uid in found[:COPIES_LIMIT]:
-                if (folder.name, uid) not in self._own:
+                if _spot(inbox, folder, uid) not in self._own:
                     await self._take(inbox, folder, uid, letter, watched=watched)
 
     async def _take(self, inbox: Inbox, folder: Folder, uid: str, letter: SentLetter, *, watched: bool) -> None:
         octets = await _fetched(inbox, uid)
         if octets is not None and token_of(octets) != letter.token:
             return  # somebody quotes us
-        self._own.add((folder.name, uid))
+        spot = _spot(inbox, folder, uid)
+        if self._own.met_again(inbox, spot, Sign(letter.token)):
+            return
         changed = difference(letter.body, body_of(octets)) if octets is not None else ""
-        self.copies.setdefault(letter.token, []).append(
-            Copy(
-                folder=folder.name,
-                junk=folder.is_junk,
-                uid=uid,
-                seen_at=self._network.now(),
-                watched=watched,
-                arrived_at=await _arrived(inbox, uid),
-                fetched=octets is not None,
-                hops=hops_of(octets, letter.sent_at) if octets is not None else (),
-                unchanged=not changed if octets is not None else None,
-                difference=changed,
-                removed=False,
-            )
+        seen_at = self._network.now()
+        copy = Copy(
+            folder=folder.name,
+            junk=folder.is_junk,
+            uid=uid,
+            seen_at=seen_at,
+            watched=watched,
+            arrived_at=await _arrived(inbox, uid),
+            fetched=octets is not None,
+            hops=hops_of(octets, letter.sent_at) if octets is not None else (),
+            unchanged=not changed if octets is not None else None,
+            difference=changed,
+            removed=False,
         )
+        self._own.add_copy(spot, letter.token, copy)
 
     async def _note_reports(self) -> None:
         for folder in await self._opened_folders():
@@ -171,79 +197,99 @@ class Watch:
     async def _search_reports(self, letters: Sequence[SentLetter]) -> None:
         oldest = min((letter.sent_at for letter in letters), default=self._network.now()) - _DAY
         for folder in await self._opened_folders():
-            for key in await self._reports_in(folder):
-                await self._read_report(key, letters, oldest)
+            for spot in await self._reports_in(folder):
+                await self._read_report(spot, letters, oldest)
+        self._pace.went_well()
 
     async def _opened_folders(self) -> tuple[Folder, ...]:
-        await self._opened()
+        self._folders = await _folders(await self._opened())
         return self._folders
 
-    async def _reports_in(self, folder: Folder) -> list[_Key]:
+    async def _reports_in(self, folder: Folder) -> list[Spot]:
         """Find the reports in a folder that were not looked at before, the newest of them; leave the folder open."""
         inbox = await self._opened()
         await inbox.open(folder.name)
-        found = [(folder.name, uid) for field, word in _OF_REPORTS for uid in await inbox.search(field, word)]
-        return [key for key in dict.fromkeys(found) if key not in self._past_reports][-REPORTS_LIMIT:]
+        found = [_spot(inbox, folder, uid) for field, word in _OF_REPORTS for uid in await inbox.search(field, word)]
+        return [spot for spot in dict.fromkeys(found) if spot not in self._past_reports][-REPORTS_LIMIT:]
 
-    async def _read_report(self, key: _Key, letters: Sequence[SentLetter], oldest: datetime) -> None:
+    async def _read_report(self, spot: Spot, letters: Sequence[SentLetter], oldest: datetime) -> None:
         inbox = await self._opened()
-        folder, uid = key
-        self._past_reports.add(key)
-        arrived = await _arrived(inbox, uid)
+        self._past_reports.add(spot)
+        arrived = await _arrived(inbox, spot.uid)
         if arrived is not None and arrived < oldest:
             return
-        octets = await _fetched(inbox, uid)
+        octets = await _fetched(inbox, spot.uid)
         report = delivery_report(octets) if octets is not None else None
         if report is None or octets is None:
             return
-        for letter in letters:
-            if report.message_id == letter.message_id or letter.token.encode() in octets:
-                self._own.add(key)
-                self.bounces.setdefault(letter.token, []).extend(_bounces(report, folder, uid))
+        ours = [each for each in letters if report.message_id == each.message_id or each.token.encode() in octets]
+        sign = sign_of_report(octets)
+        if ours and not self._own.met_again(inbox, spot, sign):
+            told = [(letter.token, bounce) for letter in ours for bounce in _bounces(report, spot)]
+            self._own.add_report(spot, sign, told)
 
     # -- deleting ----------------------------------------------------------------------------------------------
 
     async def remove(self) -> None:
         """Delete the letters and reports that are ours, and nothing else."""
         if self._own:
-            await self._try(self._remove())
+            await self._try(self._remove(), least_s=min(GRACE_S, self._limit_s))
 
     async def _remove(self) -> None:
         for folder in self._folders:
-            own = {key for key in self._own if key[0] == folder.name}
-            if own and await self._delete(folder, [uid for _, uid in own]):
-                self.copies = {token: _removed(items, own) for token, items in self.copies.items()}
-                self.bounces = {token: _removed(items, own) for token, items in self.bounces.items()}
+            if any(self._own.within(folder.name)):
+                await self._remove_from(folder)
 
-    async def _delete(self, folder: Folder, uids: Sequence[str]) -> bool:
-        """Delete letters; False when the server left them there, marked."""
+    async def _remove_from(self, folder: Folder) -> None:
+        """Delete what is ours in a folder; what cannot be found again, or not be recognised, is left there."""
         inbox = await self._opened()
         await inbox.open(folder.name)
-        left = await inbox.delete(uids)
+        await self._find_again(inbox, folder)
+        ours = {spot.uid: sign.fits for spot, sign in self._own.within(folder.name) if spot.holds_in(inbox)}
+        done = await inbox.delete(ours)
         if self._desk.access is Access.POP3:  # gone only once the visit has ended well (RFC 1939 §6)
             await self._close()
             if self._conversation is not None and self._conversation.trouble is not None:
                 trouble = self._conversation.trouble
                 raise stop(Stage.DELETE, trouble.kind, f"nobody knows whether the letter was deleted: {trouble.detail}")
-        return not left
+        self._own.remove(folder.name, done.uids, inbox)
+
+    async def _find_again(self, inbox: Inbox, folder: Folder) -> None:
+        """Search once more for what is ours under uids that hold no more, since the visit or their validity ended."""
+        for sign in self._own.astray(inbox, folder.name):
+            if sign.wanted is None:
+                continue
+            await inbox.open(folder.name)  # a look at the newest letters begins anew
+            for uid in (await inbox.search(*sign.wanted))[:COPIES_LIMIT]:
+                spot = _spot(inbox, folder, uid)
+                if spot not in self._own and sign.fits(await inbox.headers(uid)):
+                    self._own.met_again(inbox, spot, sign)
 
     # -- the connection ----------------------------------------------------------------------------------------
 
     async def end(self) -> None:
         """Say goodbye."""
+        self._allowance.spend(FAREWELL_S, least=FAREWELL_S)
         await self._close()
 
-    async def _try(self, doing: Coroutine[None, None, None]) -> None:
-        """Do it; keep what stopped it, and begin the next time with a new connection."""
+    async def _try(
+        self, doing: Coroutine[None, None, None], limit_s: float | None = None, *, least_s: float = 0.0
+    ) -> None:
+        """Do it; keep what stopped it, and begin the next time with a new connection.
+
+        *limit_s* None is the network's limit for one target.
+        """
         if self._is_barred:
             doing.close()
             return
+        self._allowance.spend(limit_s or self._limit_s, least=least_s)
         try:
             await doing
             self.trouble = None
             if self._desk.access is Access.POP3:
                 await self._close()  # or else the mailbox stays locked (RFC 1939 §4)
         except Stopped as stopped:
+            self._pace.went_wrong()
             self.trouble = stopped.trouble
             self._is_barred = stopped.trouble.stage is Stage.LOGIN and stopped.trouble.kind is not Kind.TEMPORARY
             await self._close()
@@ -254,16 +300,15 @@ class Watch:
             self._conversation, self._inbox = self._inbox.record(), None
 
     async def _opened(self) -> Inbox:
-        inbox = self._inbox or await self._open()
-        if not self._folders:
-            self._folders = await _folders(inbox)
-        return inbox
+        return self._inbox or await self._open()
 
     async def _open(self) -> Inbox:
         places = await _places(self._network, self._desk)
         for number, place in enumerate(places, 1):
-            inbox = inbox_at(self._network, place, self._desk.login, self._deadline, letter_limit=LETTER_LIMIT)
+            inbox = inbox_at(self._network, place, self._desk.login, self._allowance, letter_limit=LETTER_LIMIT)
             self._inbox = inbox
+            if isinstance(inbox, ImapInbox):
+                inbox.idles = self._idles
             try:
                 await inbox.open(INBOX)
                 break
@@ -327,7 +372,11 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _bounces(report: DeliveryReport, folder: str, uid: str) -> list[Bounce]:
+def _spot(inbox: Inbox, folder: Folder, uid: str) -> Spot:
+    return Spot(folder.name, uid, inbox.validity(uid))
+
+
+def _bounces(report: DeliveryReport, spot: Spot) -> list[Bounce]:
     return [
         Bounce(
             recipient=each.address,
@@ -335,13 +384,9 @@ def _bounces(report: DeliveryReport, folder: str, uid: str) -> list[Bounce]:
             status=each.status,
             diagnostic=" ".join(each.diagnostic.split()),  # it was folded
             remote=each.remote or report.reporter,
-            folder=folder,
-            uid=uid,
+            folder=spot.folder,
+            uid=spot.uid,
             removed=False,
         )
         for each in report.recipients[:RECIPIENTS_LIMIT]
     ]
-
-
-def _removed(items: Iterable[_Item], gone: set[_Key]) -> list[_Item]:
-    return [msgspec.structs.replace(item, removed=True) if (item.folder, item.uid) in gone else item for item in items]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+import msgspec
 import pytest
 
 from mailprobe.lab.world import Lab
@@ -15,6 +16,7 @@ from mailprobe.model.proof import PROTOCOLS, ROWS, Proof
 from mailprobe.net.labs import inside
 from mailprobe.net.network import Network, Reach
 from mailprobe.protocols.sasl import Credentials
+from tests.scripted import refusing
 
 HOST = "receiver.lab.test"
 
@@ -25,7 +27,14 @@ def lab() -> Iterator[Lab]:
         yield running
 
 
-def run(lab: Lab, password: str = "secret", host: str = HOST) -> dict[tuple[str, str], Proof]:
+def run(
+    lab: Lab, password: str = "secret", host: str = HOST, refused: Collection[int] = ()
+) -> dict[tuple[str, str], Proof]:
+    nobody = refusing()
+
+    def route(address: str, port: int) -> tuple[str, int]:
+        return nobody if port in refused else lab.route(address, port)
+
     setting = Setting(
         host=host,
         address=f"bob@{HOST}",
@@ -33,7 +42,8 @@ def run(lab: Lab, password: str = "secret", host: str = HOST) -> dict[tuple[str,
         reader=Login(credentials=Credentials("bob", password)),
         sender=Login(credentials=Credentials("carol", "secret")),
     )
-    found = asyncio.run(prove(Network(inside(Reach(), lab)), setting))
+    reach = msgspec.structs.replace(inside(Reach(), lab), route=route)
+    found = asyncio.run(prove(Network(reach), setting))
     return {(proof.question, proof.protocol): proof for proof in found}
 
 
@@ -60,6 +70,14 @@ def test_a_flag_set_on_one_imap_device_is_seen_on_the_other(lab: Lab) -> None:
 
 def test_no_letter_is_left_behind(lab: Lab) -> None:
     run(lab)
+    found = run(lab)["mail stays on the server", "POP3"]
+    assert found.dialogue[-1].exchange.reply.lines[0].startswith("+OK 0")
+
+
+def test_no_letter_is_left_behind_by_a_proof_that_stops_midway(lab: Lab) -> None:
+    stopped = run(lab, refused={110, 995})
+    assert stopped["function", "POP3"].holds is None
+    assert stopped["function", "IMAP"].holds
     found = run(lab)["mail stays on the server", "POP3"]
     assert found.dialogue[-1].exchange.reply.lines[0].startswith("+OK 0")
 

@@ -9,7 +9,7 @@ import pytest
 
 from mailprobe.collect.dialogue import Stopped
 from mailprobe.collect.survey import Door
-from mailprobe.mail.reading import Folder, Inbox, inbox_at
+from mailprobe.mail.reading import Deleted, Folder, Inbox, holding, inbox_at
 from mailprobe.mail.reading.inbox import holds, letter_row
 from mailprobe.model.conversation import Place, Security
 from mailprobe.model.evidence import Kind, Stage
@@ -43,7 +43,12 @@ def reading(
 # -- IMAP ------------------------------------------------------------------------------------------------------
 
 
-def imap(*turns: tuple[bytes, bytes], offers: bytes = b"UIDPLUS IDLE", exists: int = 2) -> Script:
+def imap(
+    *turns: tuple[bytes, bytes],
+    offers: bytes = b"UIDPLUS IDLE",
+    exists: int = 2,
+    selected: bytes = b"UIDVALIDITY 1",
+) -> Script:
     """An IMAP server with an open INBOX that expects these commands in this order, their tags apart."""
 
     def serve(peer: Peer) -> None:
@@ -51,7 +56,7 @@ def imap(*turns: tuple[bytes, bytes], offers: bytes = b"UIDPLUS IDLE", exists: i
         peer.send(b"* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=PLAIN] ready\r\n")
         said = (
             (b"AUTHENTICATE", b"%t OK [CAPABILITY IMAP4rev1 " + offers + b"] in\r\n"),
-            (b"SELECT", b"* %d EXISTS\r\n%%t OK [READ-WRITE] done\r\n" % exists),
+            (b"SELECT", b"* %d EXISTS\r\n* OK [%b] so\r\n%%t OK [READ-WRITE] done\r\n" % (exists, selected)),
             *turns,
         )
         tag = b""
@@ -71,10 +76,16 @@ def header(number: int, uid: int, token: bytes) -> bytes:
     return b"* %d FETCH (UID %d BODY[HEADER.FIELDS (X-TRIP)] {%d}\r\n%b)\r\n" % (number, uid, len(octets), octets)
 
 
+def delete(*uids: str) -> Callable[[Inbox], Awaitable[Deleted]]:
+    """Delete letters that have the token."""
+    return lambda inbox: inbox.delete(dict.fromkeys(uids, holding("X-Trip", "abc.1")))
+
+
 async def search(inbox: Inbox) -> tuple[str, ...]:
     return await inbox.search("X-Trip", "abc.1")
 
 
+HEADERS = b"UID FETCH %b (UID BODY.PEEK[HEADER])"
 FOUND = (b'UID SEARCH HEADER "X-Trip" "abc.1"', b"* SEARCH 5 6\r\n%t OK\r\n")
 LOOKED = (
     b"UID FETCH 5:6 (UID BODY.PEEK[HEADER.FIELDS (X-TRIP)])",
@@ -156,22 +167,74 @@ def test_what_is_no_uid_is_asked_of_nobody(uid: str) -> None:
 
 def test_letters_are_deleted_by_uid_and_nobody_elses_are() -> None:
     turns = (
+        (HEADERS % b"5,7", header(1, 5, b"abc.1") + header(2, 7, b"<abc.1@a>") + b"%t OK\r\n"),
         (b"UID STORE 5,7 +FLAGS.SILENT (\\Deleted)", b"%t OK\r\n"),
         (b"UID EXPUNGE 5,7", b"* 1 EXPUNGE\r\n* 2 EXPUNGE\r\n%t OK\r\n"),
     )
-    left, _ = reading(lambda inbox: inbox.delete(("7", "5")), imap(*turns))
-    assert left == ""
+    assert reading(delete("7", "5"), imap(*turns))[0] == Deleted(("5", "7"))
+
+
+def test_a_letter_whose_header_has_not_our_token_is_deleted_by_nobody() -> None:
+    turns = (
+        (HEADERS % b"5:7", header(1, 5, b"abc.12") + header(2, 7, b"abc.1") + b"%t OK\r\n"),
+        (b"UID STORE 7 +FLAGS.SILENT (\\Deleted)", b"%t OK\r\n"),
+        (b"UID EXPUNGE 7", b"* 2 EXPUNGE\r\n%t OK\r\n"),
+    )
+    left, _ = reading(delete("5", "6", "7"), imap(*turns))
+    assert left == Deleted(("7",), "1 of 3 were gone already; 1 of 3 are left there: another letter has that place now")
+
+
+def test_nothing_is_asked_for_where_no_header_is_recognised() -> None:
+    left, (heard,) = reading(delete("5"), imap((HEADERS % b"5", header(1, 5, b"other") + b"%t OK\r\n")))
+    assert left.uids == ()
+    assert b"STORE" not in heard
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (b"UIDVALIDITY 1", b"UIDVALIDITY 1", True),
+        (b"UIDVALIDITY 1", b"UIDVALIDITY 2", False),
+        (b"UIDVALIDITY x", b"UIDVALIDITY x", False),
+        (b"UIDNEXT 9", b"UIDNEXT 9", False),
+        (b"UIDVALIDITY 1] x\r\n* NO [UIDNOTSTICKY", b"UIDVALIDITY 1] x\r\n* NO [UIDNOTSTICKY", False),
+    ],
+)
+def test_a_uid_is_the_same_in_another_visit_while_its_validity_is(first: bytes, second: bytes, same: bool) -> None:
+    async def act(inbox: Inbox) -> list[str]:
+        validities = [inbox.validity("5")]
+        await inbox.open()
+        assert [inbox.validity("5")] == validities
+        await inbox.end()
+        await inbox.open()
+        return [*validities, inbox.validity("5")]
+
+    def select(code: bytes) -> tuple[bytes, bytes]:
+        return (b"SELECT", b"* 2 EXISTS\r\n* OK [" + code + b"] so\r\n%t OK done\r\n")
+
+    found, _ = reading(act, imap(select(first), selected=first), imap(selected=second))
+    assert (found[0] == found[1]) is same
 
 
 def test_without_uidplus_letters_stay_marked_since_expunge_would_take_others_along() -> None:
-    turns = ((b"UID STORE 5 +FLAGS.SILENT (\\Deleted)", b"%t OK\r\n"),)
-    left, (heard,) = reading(lambda inbox: inbox.delete(("5",)), imap(*turns, offers=b"IDLE"))
-    assert left.startswith("marked as deleted, but not removed")
+    turns = (
+        (HEADERS % b"5", header(1, 5, b"abc.1") + b"%t OK\r\n"),
+        (b"UID STORE 5 +FLAGS.SILENT (\\Deleted)", b"%t OK\r\n"),
+    )
+    left, (heard,) = reading(delete("5"), imap(*turns, offers=b"IDLE"))
+    assert left.uids == ()
+    assert left.note.startswith("marked as deleted, but not removed")
     assert b"EXPUNGE" not in heard
 
 
 def test_nothing_to_delete_is_nothing_to_say() -> None:
-    assert reading(lambda inbox: inbox.delete(()), imap())[0] == ""
+    assert reading(delete(), imap())[0] == Deleted(())
+
+
+def test_a_server_that_ends_idle_at_once_is_not_asked_for_it_again() -> None:
+    turns = ((b"IDLE", b"+ idling\r\n%t OK enough\r\n"), (b"NOOP", b"* 3 EXISTS\r\n%t OK\r\n"))
+    _, (heard,) = reading(wait, imap(*turns))
+    assert heard.count(b"IDLE") == 1
 
 
 async def wait(inbox: Inbox) -> bool:
@@ -183,7 +246,7 @@ async def wait(inbox: Inbox) -> bool:
     [
         ((b"IDLE", b"+ idling\r\n* 3 EXISTS\r\n"), (b"DONE", b"m3 OK\r\n")),
         ((b"IDLE", b"+ idling\r\n* OK still here\r\n* 2 EXISTS\r\n* 3 EXISTS\r\n"), (b"DONE", b"m3 OK\r\n")),
-        ((b"IDLE", b"+ idling\r\nm3 OK enough\r\n"), (b"IDLE", b"+ idling\r\n* 3 EXISTS\r\n"), (b"DONE", b"m4 OK\r\n")),
+        ((b"IDLE", b"+ idling\r\nm3 OK enough\r\n"), (b"NOOP", b"%t OK\r\n"), (b"NOOP", b"* 3 EXISTS\r\n%t OK\r\n")),
         ((b"IDLE", b"%t NO not now\r\n"), (b"NOOP", b"%t OK\r\n"), (b"NOOP", b"* 3 EXISTS\r\n%t OK\r\n")),
     ],
 )
@@ -279,10 +342,75 @@ def test_pop3_servers_need_neither_top_nor_uidl() -> None:
 
 
 def test_pop3_deletes_by_uid_when_it_says_goodbye() -> None:
-    left, (heard,) = reading(lambda inbox: inbox.delete(("b", "gone")), pop3(dele=b"+OK\r\n"), port=POP3S)
-    assert left == "1 of 2 were gone already"
+    left, (heard,) = reading(delete("b", "gone"), pop3(top=TOP, dele=b"+OK\r\n"), port=POP3S)
+    assert left == Deleted(("b",), "1 of 2 were gone already")
     assert heard.endswith(b"DELE 2\r\nQUIT\r\n")
     assert b"DELE 1" not in heard
+
+
+def test_pop3_deletes_no_letter_whose_header_has_not_our_token() -> None:
+    other = b"+OK\r\nX-Trip: abc.12\r\n\r\n.\r\n"
+    left, (heard,) = reading(delete("b"), pop3(top=other, dele=b"+OK\r\n"), port=POP3S)
+    assert left == Deleted((), "1 of 1 are left there: another letter has that place now")
+    assert b"DELE" not in heard
+
+
+def test_pop3_looks_at_the_header_once_more_before_it_deletes() -> None:
+    async def act(inbox: Inbox) -> Deleted:
+        assert await search(inbox) == ("a", "b")
+        await inbox.end()
+        return await delete("a")(inbox)
+
+    again = pop3(top=b"+OK\r\nSubject: another's now\r\n\r\n.\r\n", dele=b"+OK\r\n")
+    left, heard = reading(act, pop3(top=TOP), again, port=POP3S)
+    assert left.uids == ()
+    assert b"DELE" not in heard[1]
+
+
+def test_a_number_of_pop3_names_a_letter_in_one_visit_only() -> None:
+    async def act(inbox: Inbox) -> tuple[str, str]:
+        (uid,) = await inbox.uids()
+        before = inbox.validity(uid)
+        await inbox.end()
+        with pytest.raises(Stopped, match="#1 is a number of a visit that has ended"):
+            await inbox.fetch(uid)
+        await inbox.open()
+        return before, inbox.validity(uid)
+
+    (before, after), _ = reading(act, old_pop3, port=POP3S)
+    assert before != after
+
+
+def test_letters_with_one_uid_are_all_there_and_are_told_apart_by_their_numbers() -> None:
+    async def act(inbox: Inbox) -> tuple[list[tuple[int, str]], list[str], tuple[str, ...], bool]:
+        rows = [(row.number, row.uid) for row in await inbox.letters()]
+        validity = inbox.validity("#1")
+        named = [await inbox.named("1"), await inbox.named("2"), await inbox.named("c")]
+        with pytest.raises(Stopped, match="uid of more than one letter: give the number"):
+            await inbox.named("same")
+        uids = await inbox.uids()
+        await inbox.end()
+        await inbox.open()
+        return rows, named, uids, validity == inbox.validity("#1")
+
+    same = b"+OK\r\n1 same\r\n2 same\r\n3 c\r\n.\r\n"
+    script = pop3(uidl=same, top=TOP, list=b"+OK\r\n1 5\r\n2 5\r\n3 5\r\n.\r\n")
+    found, _ = reading(act, script, port=POP3S)
+    assert found == ([(1, "same"), (2, "same"), (3, "c")], ["#1", "#2", "c"], ("#1", "#2", "c"), False)
+
+
+def test_a_uid_that_looks_like_a_number_of_ours_is_taken_for_none() -> None:
+    found, _ = reading(lambda inbox: inbox.uids(), pop3(uidl=b"+OK\r\n1 #2\r\n2 b\r\n.\r\n"), port=POP3S)
+    assert found == ("#1", "b")
+
+
+def test_a_letter_is_meant_by_its_number_before_it_is_by_a_uid() -> None:
+    digits = pop3(uidl=b"+OK\r\n1 2\r\n2 1\r\n3 7\r\n.\r\n")
+
+    async def act(inbox: Inbox) -> list[str]:
+        return [await inbox.named(text) for text in ("1", "2", "7")]
+
+    assert reading(act, digits, port=POP3S)[0] == ["2", "1", "7"]
 
 
 def test_pop3_looks_again_over_a_new_connection_and_minds_a_lock() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from mailprobe.mail.login import Login
-from mailprobe.mail.reading import Inbox, inbox_at
+from mailprobe.mail.reading import Inbox, holding, inbox_at
 from mailprobe.mail.visit import Visit
 from mailprobe.model.conversation import Place, Security
 from mailprobe.model.ports import WELL_KNOWN
@@ -118,7 +118,11 @@ def test_a_letter_is_waited_for_fetched_and_deleted_alone(mail_host: MailHostFac
         await sending
         octets = await inbox.fetch(uid)
         assert await inbox.headers(uid) == octets.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
-        return octets, await inbox.delete([uid]), await inbox.search("X-Token", "tok.11")
+        return (
+            octets,
+            (await inbox.delete({uid: holding("X-Token", "tok.1")})).note,
+            await inbox.search("X-Token", "tok.11"),
+        )
 
     octets, left, others = reading(host, port, user, act)
     assert octets.endswith(b"\r\n\r\n" + BODY)

@@ -38,12 +38,15 @@ async def prove(network: Network, setting: Setting) -> tuple[Proof, ...]:
     if not found.addresses:
         raise UsageError(f"{setting.host} has no address to connect to")
     bench = Bench(network, setting, found.addresses[0].address)
-    for protocol, numbers in _COLUMNS.items():
-        await prove_ports(bench, protocol, [Port(number, WELL_KNOWN[number]) for number in numbers])
-    await prove_smtp(bench)
-    await prove_pop3(bench, "POP3", Service.POP3)
-    await prove_pop3(bench, "POP3S", Service.POP3S)
-    await prove_imap(bench)
+    try:
+        for protocol, numbers in _COLUMNS.items():
+            await prove_ports(bench, protocol, [Port(number, WELL_KNOWN[number]) for number in numbers])
+        await prove_smtp(bench)
+        await prove_pop3(bench, "POP3", Service.POP3)
+        await prove_pop3(bench, "POP3S", Service.POP3S)
+        await prove_imap(bench)
+    finally:
+        await bench.clear_up()
     order = [row.question for row in ROWS]
     return tuple(sorted((*bench.proofs, *_conclusions(bench.proofs)), key=lambda proof: order.index(proof.question)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -12,12 +13,12 @@ from mailprobe.collect.dialogue import Stopped, stop
 from mailprobe.mail.compose import Draft, Letter, compose
 from mailprobe.mail.login import Login
 from mailprobe.mail.proving.devices import Device, Script
-from mailprobe.mail.reading import inbox_at
+from mailprobe.mail.reading import holding, inbox_at
 from mailprobe.mail.routes import Server
 from mailprobe.mail.sending import Options, send
 from mailprobe.model.conversation import Place, Security
 from mailprobe.model.evidence import Kind, Stage
-from mailprobe.model.ports import SEVEN_PORTS, Port, Service
+from mailprobe.model.ports import SEVEN_PORTS, Port, Protocol, Service
 from mailprobe.model.proof import PROTOCOLS, ROWS, Proof
 from mailprobe.model.sending import Outcome
 from mailprobe.net.limits import Deadline
@@ -51,6 +52,8 @@ class Bench:
         self.network = network
         self._setting = setting
         self._address = address
+        self._left: dict[str, None] = {}  # tokens of letters of ours that may still be there
+        self._devices: list[Device] = []
         self.proofs: list[Proof] = []
 
     async def prove(self, question: str, protocol: str, act: Act) -> None:
@@ -94,7 +97,9 @@ class Bench:
         if service in {Service.POP3, Service.IMAP}:  # with a login TLS is a must
             place = msgspec.structs.replace(place, security=Security.STARTTLS)
         inbox = inbox_at(self.network, place, self._setting.reader, self.deadline(), poll_s=0.5)
-        return Device(name, protocol, inbox)
+        device = Device(name, protocol, inbox)
+        self._devices.append(device)
+        return device
 
     def letter(self) -> tuple[Letter, str]:
         """Write a letter; give it with the token in its header."""
@@ -107,6 +112,7 @@ class Bench:
             headers=((TOKEN_FIELD, token),),
             date=self.network.now(),
         )
+        self._left[token] = None
         return compose(draft), token
 
     async def submit(self, script: Script | None = None) -> tuple[Letter, str]:
@@ -124,6 +130,8 @@ class Bench:
             script.add(FIRST, "SMTP", transaction)
         result = sending.recipients[0]
         if result.outcome is not Outcome.ACCEPTED:
+            if result.outcome is not Outcome.UNCERTAIN:
+                del self._left[token]
             raise stop(result.stage, Kind.REJECTED, f"the letter was not taken: {result.detail}")
         return letter, token
 
@@ -142,6 +150,44 @@ class Bench:
             await device.inbox.wait(min(left, 2.0))
         return uids[0]
 
+    async def find(self, device: Device, token: str) -> str:
+        """Find a letter of ours that has arrived, unseen by the script; give its uid, which holds for this visit.
+
+        Raises:
+            Stopped: it is not there.
+        """
+        uids = await device.inbox.search(TOKEN_FIELD, token)
+        known("".join(uids))
+        return uids[0]
+
+    async def delete(self, device: Device, uid: str, token: str) -> None:
+        """Delete a letter of ours; one with this uid that does not have our token stays."""
+        done = await device.inbox.delete({uid: holding(TOKEN_FIELD, token)})
+        if uid in done.uids and device.inbox.place.service.protocol is not Protocol.POP3:
+            self._left.pop(token, None)
+
+    def gone(self, token: str) -> None:
+        """Note that a letter of ours was seen to be gone."""
+        self._left.pop(token, None)
+
+    async def clear_up(self) -> None:
+        """Delete the letters of ours that proofs have left behind where they stopped, as well as it can be done.
+
+        Nobody logs in for it whom the server has not let in before.
+        """
+        known = [device for device in self._devices if device.inside]
+        for device in sorted(known, key=lambda device: device.protocol != "IMAP")[:1] if self._left else ():
+            again = self.device(device.name, device.protocol, device.inbox.place.service)
+            with contextlib.suppress(Stopped):
+                await self._clear(again)
+            await again.inbox.end()
+
+    async def _clear(self, device: Device) -> None:
+        for token in list(self._left):
+            await device.inbox.open()  # a look at the newest letters begins anew
+            for uid in await device.inbox.search(TOKEN_FIELD, token):
+                await self.delete(device, uid, token)
+
 
 def claim(question: str, protocol: str) -> str:
     """Give the answer that the comparison has for a protocol."""
@@ -149,7 +195,7 @@ def claim(question: str, protocol: str) -> str:
     return dict(zip(PROTOCOLS, row.cells, strict=True))[protocol]
 
 
-def known(uid: str) -> None:
+def known(letter: str) -> None:
     """Stop a proof whose letter never arrived."""
-    if not uid:
+    if not letter:
         raise stop(Stage.WAIT, Kind.LOCAL, "there is no letter to prove it with")

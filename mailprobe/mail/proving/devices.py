@@ -33,7 +33,7 @@ class Device:
 
     @property
     def inside(self) -> bool:
-        """True after the login."""
+        """True after the login, of this visit or the last one."""
         login = self.inbox.visit.login
         return login is not None and login.succeeded
 
@@ -45,11 +45,12 @@ class Device:
         script.add(self.name, self.protocol, listing)
         return uids
 
-    async def play(self, script: Script, action: Awaitable[Result]) -> Result:
-        """Do something, and write down what was said for it."""
+    async def play(self, script: Script, action: Awaitable[Result], stage: Stage | None = None) -> Result:
+        """Do something, and write down what was said for it; of one *stage* alone, if one is given."""
         visit, before = self.inbox.visit, len(self.inbox.visit.dialogue.exchanges)
         try:
             return await action
         finally:
             since = before if self.inbox.visit is visit else 0
-            script.add(self.name, self.protocol, self.inbox.visit.dialogue.exchanges[since:])
+            said = self.inbox.visit.dialogue.exchanges[since:]
+            script.add(self.name, self.protocol, [each for each in said if stage in {None, each.stage}])

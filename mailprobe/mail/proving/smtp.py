@@ -24,14 +24,14 @@ async def prove_smtp(bench: Bench) -> None:
         uid = await bench.arrived(reader, token)
         spent = time.perf_counter() - started
         await reader.play(script, reader.inbox.headers(uid))
-        await reader.inbox.delete([uid])
+        await bench.delete(reader, uid, token)
         return True, f"{len(letter.octets)} octets were taken, and were in the mailbox {spent:.1f} s later"
 
     async def passes_on(script: Script) -> Settled:
         _, token = await bench.submit(script)
         uid = await bench.arrived(reader, token)
         header = await reader.play(script, reader.inbox.headers(uid))
-        await reader.inbox.delete([uid])
+        await bench.delete(reader, uid, token)
         stamped = bool(_RECEIVED.search(header))
         return stamped, "the server took it and passed it on: its Received line is on the letter in the mailbox"
 

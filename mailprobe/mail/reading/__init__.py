@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from mailprobe.mail.login import Login
 from mailprobe.mail.reading.imap import ImapInbox
-from mailprobe.mail.reading.inbox import LETTER_LIMIT, Folder, Inbox
+from mailprobe.mail.reading.inbox import LETTER_LIMIT, Deleted, Folder, Inbox, Recognise, holding
 from mailprobe.mail.reading.pop3 import Pop3Inbox
 from mailprobe.model.conversation import Place
 from mailprobe.model.ports import Protocol
 from mailprobe.net.limits import Deadline
 from mailprobe.net.network import Network
 
-__all__ = ["LETTER_LIMIT", "Folder", "ImapInbox", "Inbox", "Pop3Inbox", "inbox_at"]
+__all__ = [
+    "LETTER_LIMIT",
+    "Deleted",
+    "Folder",
+    "ImapInbox",
+    "Inbox",
+    "Pop3Inbox",
+    "Recognise",
+    "holding",
+    "inbox_at",
+]
 
 
 def inbox_at(

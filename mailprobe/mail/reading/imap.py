@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mailprobe.collect.dialogue import stop
 from mailprobe.collect.manners import kind_of
 from mailprobe.mail.login import Login
-from mailprobe.mail.reading.inbox import AROUND, NEWEST, Folder, Inbox, holds, letter_row
+from mailprobe.mail.reading.inbox import (
+    AROUND,
+    NEWEST,
+    Deleted,
+    Folder,
+    Inbox,
+    Recognise,
+    holds,
+    letter_row,
+    what_is_left,
+)
 from mailprobe.model.conversation import Place
 from mailprobe.model.evidence import Kind, Reply, Stage
 from mailprobe.model.held import LetterRow
 from mailprobe.net.limits import Deadline
 from mailprobe.net.network import Network
-from mailprobe.protocols.imap.responses import Exists, Fetched, Found, Listed, Response
+from mailprobe.protocols.imap.responses import Condition, Exists, Fetched, Found, Listed, Response
 from mailprobe.protocols.imap.writing import header_is
 
 IDLE_LIMIT_S = 28 * 60  # RFC 2177: servers may log out whoever is inactive for 30 minutes
+IDLE_LEAST_S = 1.0  # a server that ends IDLE sooner does not want it
+_HEADERS_AT_ONCE = 50
 _SHOWN = "BODY.PEEK[HEADER.FIELDS (DATE FROM SUBJECT)]"
 _DELETED = "\\Deleted"
 
@@ -32,14 +44,16 @@ class ImapInbox(Inbox):
         super().__init__(network, place, login, deadline, poll_s=poll_s, letter_limit=letter_limit)
         self._exists = 0
         self._looked_up_to = 0  # the highest uid whose header was looked at
-        self._idles = True
+        self.idles = True  # where the server can; else it is asked from time to time
+        self._validity = ""  # of the uids in the open folder; empty where they hold for this visit only
 
     async def open(self, folder: str = "INBOX") -> int:
         """As `Inbox.open`."""
         if not self._inside:
             await self._enter()
         self._looked_up_to = 0
-        await self._ask(Stage.LIST, self.visit.imap.select(folder))
+        said = await self._ask(Stage.LIST, self.visit.imap.select(folder))
+        self._validity = _validity(said)
         return self._exists
 
     async def folders(self) -> tuple[Folder, ...]:
@@ -126,17 +140,33 @@ class ImapInbox(Inbox):
             raise stop(Stage.FETCH, Kind.GARBAGE, f"the server does not give the letter with uid {uid}")
         return octets
 
-    async def delete(self, uids: Collection[str]) -> str:
+    def validity(self, uid: str) -> str:  # noqa: ARG002 - it is the same for all of them
+        """As `Inbox.validity`."""
+        return self._validity or self._era
+
+    async def delete(self, letters: Mapping[str, Recognise]) -> Deleted:
         """As `Inbox.delete`. Without UIDPLUS (RFC 4315) they stay, marked: EXPUNGE would take others' along."""
-        if not uids:
-            return ""
-        numbers = [_number(uid) for uid in uids]
-        await self._ask(Stage.DELETE, self.visit.imap.uid_store(numbers, _DELETED))
+        if not letters:
+            return Deleted(())
+        ours, note = await self._recognised({_number(uid): judge for uid, judge in letters.items()})
+        if not ours:
+            return Deleted((), note)
+        await self._ask(Stage.DELETE, self.visit.imap.uid_store(ours, _DELETED))
         told = self.visit.capabilities
         if told is None or not (told.has("UIDPLUS") or told.has("IMAP4REV2")):
-            return "marked as deleted, but not removed: the server has no UIDPLUS, so others' letters could go along"
-        await self._ask(Stage.DELETE, self.visit.imap.uid_expunge(numbers))
-        return ""
+            marked = "marked as deleted, but not removed: the server has no UIDPLUS, so others' letters could go along"
+            return Deleted((), "; ".join(filter(None, (marked, note))))
+        await self._ask(Stage.DELETE, self.visit.imap.uid_expunge(ours))
+        return Deleted(tuple(map(str, ours)), note)
+
+    async def _recognised(self, letters: Mapping[int, Recognise]) -> tuple[list[int], str]:
+        """Give the uids of the letters whose headers are recognised, and what is to be said about the others."""
+        headers: dict[int, bytes] = {}
+        uids = sorted(letters)
+        for start in range(0, len(uids), _HEADERS_AT_ONCE):
+            headers |= await self._parts(uids[start : start + _HEADERS_AT_ONCE], "BODY.PEEK[HEADER]")
+        ours = [uid for uid, header in sorted(headers.items()) if letters[uid](header)]
+        return ours, what_is_left(len(letters), len(letters) - len(headers), len(headers) - len(ours))
 
     # -- waiting -----------------------------------------------------------------------------------------------
 
@@ -146,7 +176,7 @@ class ImapInbox(Inbox):
         before = self._exists
         while (left := until - time.monotonic()) > 0 and self._exists <= before:
             told = self.visit.capabilities
-            if self._idles and told is not None and told.has("IDLE"):
+            if self.idles and told is not None and told.has("IDLE"):
                 await self._idle(min(left, IDLE_LIMIT_S), before)
             else:
                 await asyncio.sleep(min(left, self._poll_s))
@@ -154,18 +184,21 @@ class ImapInbox(Inbox):
         return self._exists > before
 
     async def _idle(self, seconds: float, before: int) -> None:
-        until = time.monotonic() + seconds
+        started = time.monotonic()
+        until = started + seconds
         client, dialogue = self.visit.imap, self.visit.dialogue
         reply = await dialogue.ask(Stage.WAIT, client.idle())
         self._stay(Stage.WAIT, reply)
         if reply.status != "+":
-            self._idles = False
+            self.idles = False
             return
         while client.waits and self._exists <= before and (left := until - time.monotonic()) > 0:
             await dialogue.overhear(Stage.WAIT, left)
             self._news()
         if client.waits:
             self._stay(Stage.WAIT, await dialogue.ask(Stage.WAIT, client.done(), shown="DONE"))
+        else:
+            self.idles = time.monotonic() - started >= IDLE_LEAST_S
         self._news()
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -194,6 +227,16 @@ class ImapInbox(Inbox):
             if isinstance(each, Exists):
                 self._exists = each.count
         return said
+
+
+def _validity(said: Iterable[Response]) -> str:
+    """Read from the responses to SELECT how long uids hold; empty when that is no longer than this visit.
+
+    A server may have no lasting uids at all, and say so by silence (RFC 3501 §6.3.1) or in a word (RFC 4315 §3).
+    """
+    codes = {each.code: each.arguments for each in said if isinstance(each, Condition)}
+    told = codes.get("UIDVALIDITY", "")
+    return told if told.isascii() and told.isdigit() and "UIDNOTSTICKY" not in codes else ""
 
 
 def _found(said: Iterable[Response]) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Collection
+import secrets
+from collections.abc import Callable, Mapping
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 
@@ -37,6 +38,8 @@ _JUNK_NAMES = {
 }
 _VALUE_LIMIT = 1_000
 
+Recognise = Callable[[bytes], bool]  # tells by a header whether it is that of the letter that is meant
+
 
 class Folder(msgspec.Struct, frozen=True):
     """A mailbox of the user; *attributes* are the server's words, such as ``\\Junk``."""
@@ -59,8 +62,15 @@ class Folder(msgspec.Struct, frozen=True):
         return not {"\\noselect", "\\nonexistent"} & {attribute.lower() for attribute in self.attributes}
 
 
+class Deleted(msgspec.Struct, frozen=True):
+    """The uids of the letters that are gone; *note* says why others are not, empty when all of them are gone."""
+
+    uids: tuple[str, ...]
+    note: str = ""
+
+
 class Inbox(abc.ABC):
-    """A user's mail at one server. A letter is named by a uid that is a text and lasts from visit to visit.
+    """A user's mail at one server. A letter is named by a uid, a text that lasts as long as `validity` stays the same.
 
     Every method may raise `mailprobe.collect.dialogue.Stopped`; `end` never does, and is due however it went.
     """
@@ -75,6 +85,7 @@ class Inbox(abc.ABC):
         self._poll_s = poll_s
         self._letter_limit = letter_limit
         self._inside = False
+        self._era = secrets.token_hex(8)
         self.visit = self._new_visit()
 
     def _new_visit(self) -> Visit:
@@ -85,6 +96,7 @@ class Inbox(abc.ABC):
         if self.visit.dialogue.stream is not None:
             await self.visit.end()
             self.visit = self._new_visit()
+        self._era = secrets.token_hex(8)
         await self.visit.begin()
         await self.visit.log_in(self._login)
         self._inside = True
@@ -118,10 +130,18 @@ class Inbox(abc.ABC):
         """Give a letter as it is stored, and change nothing about it."""
 
     @abc.abstractmethod
-    async def delete(self, uids: Collection[str]) -> str:
-        """Delete these letters and no others; give what is left to say about it, empty when they are gone.
+    def validity(self, uid: str) -> str:
+        """Tell for how long a uid of the open folder names this letter: while this text is the same, in any visit.
 
-        Over POP3 they are gone once the visit ends.
+        A server may give its uids to other letters (UIDVALIDITY, RFC 9051 §2.3.1.1), or know none that outlast a visit.
+        """
+
+    @abc.abstractmethod
+    async def delete(self, letters: Mapping[str, Recognise]) -> Deleted:
+        """Delete the letters with these uids, and no others.
+
+        Directly before, each header is fetched once more; one that is not recognised is another's, and stays. Over
+        POP3 the letters are gone once the visit ends.
         """
 
     @abc.abstractmethod
@@ -147,6 +167,19 @@ def holds(header: bytes, name: str, token: str) -> bool:
     octets = token.encode("utf-8").decode("latin-1")  # as the values are
     wanted = re.compile(rf"(?<![\w.-]){re.escape(octets)}(?![\w.-])", re.ASCII | re.IGNORECASE)
     return any(wanted.search(value) for value in values(header, name))
+
+
+def holding(name: str, token: str) -> Recognise:
+    """Recognise letters by a token in a header field."""
+    return lambda header: holds(header, name, token)
+
+
+def what_is_left(wanted: int, missing: int, others: int) -> str:
+    """Say which of the letters that were to be deleted were not."""
+    said = [f"{missing} of {wanted} were gone already"] if missing else []
+    if others:
+        said.append(f"{others} of {wanted} are left there: another letter has that place now")
+    return "; ".join(said)
 
 
 def letter_row(
