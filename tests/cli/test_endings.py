@@ -46,7 +46,7 @@ def wait_for(folder: Path, pattern: str) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.parametrize("moment", ["mailprobe-*", "*/mailprobe-*", "*/mailprobe-post-*/*/queue.db"])
+@pytest.mark.parametrize("moment", ["mailprobe-*", "*/mailprobe-*", "*/mp-*/*/queue.db"])
 @pytest.mark.parametrize("arguments", [MANY, SLOW, PROVE], ids=["send", "trip", "protocols"])
 @pytest.mark.parametrize(("number", "status"), ENDINGS)
 def test_a_lab_is_cleared_away_when_a_signal_ends_the_run(

@@ -156,7 +156,7 @@ class Town:
         if self._given is None:
             import tempfile
 
-            self._directory = Path(tempfile.mkdtemp(prefix="mailprobe-post-"))
+            self._directory = Path(tempfile.mkdtemp(prefix="mp-"))
             self._clock = LabClock(self._directory / CLOCK)
         else:
             self._given.mkdir(parents=True, exist_ok=True)
