@@ -134,6 +134,8 @@ def running_lab() -> Iterator[Lab]:
     from mailprobe.cli.scratch import scratch_folder
     from mailprobe.lab.world import Lab
 
+    if os.environ.get("MAILPROBE_LAB"):
+        say("mailprobe: --lab starts a lab of its own; leave it out to use the one of MAILPROBE_LAB")
     lab = Lab()
     with scratch_folder():
         try:

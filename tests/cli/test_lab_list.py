@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,9 @@ def test_what_is_no_scenario_of_a_road_gives_no_words(name: str) -> None:
 def test_a_command_that_is_mistyped_is_guessed() -> None:
     done = mailprobe("lab", "restrat", "receiver")
     assert (done.returncode, "did you mean restart?" in done.stderr) == (2, True)
+
+
+def test_a_lab_of_its_own_beside_one_that_runs_is_told_of(tmp_path: Path) -> None:
+    done = mailprobe("mx", "--lab", "pens.ac.id", env={"MAILPROBE_LAB": str(tmp_path / "lab.json")})
+    assert done.returncode == 0
+    assert done.stderr == "mailprobe: --lab starts a lab of its own; leave it out to use the one of MAILPROBE_LAB\n"
