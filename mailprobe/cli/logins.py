@@ -16,7 +16,7 @@ from mailprobe.model.errors import UsageError
 from mailprobe.protocols.sasl import MECHANISMS, Credentials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-LAB_PASSWORD = "secret"
+LAB_SENDER, LAB_RECIPIENT, LAB_PASSWORD = "alice@sender.lab.test", "bob@receiver.lab.test", "secret"
 OWN_COMMANDS = ("USER", "APOP")  # of POP3; IMAP's LOGIN has the name of a SASL mechanism
 _TOKEN_MECHANISMS = ("XOAUTH2", "OAUTHBEARER")
 _SECRET_LIMIT = 65_536

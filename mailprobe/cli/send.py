@@ -14,7 +14,7 @@ import msgspec
 from mailprobe.cli import meanwhile
 from mailprobe.cli.closed import StdoutClosed
 from mailprobe.cli.letters import Wanted, letter_options, make_letter, take_wanted
-from mailprobe.cli.logins import LAB_PASSWORD, read_credentials
+from mailprobe.cli.logins import LAB_RECIPIENT, LAB_SENDER, lab_password, read_credentials
 from mailprobe.cli.options import (
     choice,
     format_option,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LAB_SENDER, LAB_RECIPIENT, LAB_SERVER = "alice@sender.lab.test", "bob@receiver.lab.test", "sender.lab.test"
+LAB_SERVER = "sender.lab.test"
 _BEFORE_LOGIN = {"connect", "greeting", "ehlo", "starttls", "tls"}
 CONNECTIONS_LIMIT = 100
 COUNT_LIMIT = 10_000_000
@@ -163,7 +163,9 @@ def send(form: str, **given: Any) -> int:
     """
     wanted = take_wanted(given)
     course = Course(**{name: given.pop(name) for name in Course.__struct_fields__})
-    wanted, course, known = _in_lab(wanted, course, lab=given["lab"] or "MAILPROBE_LAB" in os.environ)
+    known = lab_password(given["lab"])
+    if known is not None:
+        wanted, course = _in_lab(wanted, course)
     _check(course)
     if wanted.reads_stdin and "-" in {str(course.password_file), str(course.token_file)}:
         raise UsageError("stdin can be the letter or the secret, not both")
@@ -193,10 +195,8 @@ async def _send(network: Network, letter: Letter, route: Route, options: Options
 # -- what the options mean -------------------------------------------------------------------------------------
 
 
-def _in_lab(wanted: Wanted, course: Course, *, lab: bool) -> tuple[Wanted, Course, str | None]:
-    """Fill in, in the lab, who writes to whom, by which server and with which password."""
-    if not lab:
-        return wanted, course, None
+def _in_lab(wanted: Wanted, course: Course) -> tuple[Wanted, Course]:
+    """Fill in, in the lab, who writes to whom and by which server."""
     routed = course.to_server or course.to_mx or course.to_lmtp or course.to_socket
     if wanted.data is None and wanted.sender is None:
         wanted = msgspec.structs.replace(wanted, sender=LAB_SENDER)
@@ -206,7 +206,7 @@ def _in_lab(wanted: Wanted, course: Course, *, lab: bool) -> tuple[Wanted, Cours
         logs_in = course.auth is not None or course.stop_after not in _BEFORE_LOGIN
         user = course.user or (LAB_SENDER.partition("@")[0] if logs_in else None)
         course = msgspec.structs.replace(course, to_server=LAB_SERVER, user=user)
-    return wanted, course, LAB_PASSWORD
+    return wanted, course
 
 
 def _check(course: Course) -> None:

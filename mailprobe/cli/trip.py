@@ -15,10 +15,10 @@ from click.core import ParameterSource
 
 from mailprobe import __version__
 from mailprobe.cli import meanwhile
+from mailprobe.cli.logins import lab_password
 from mailprobe.cli.options import network_options, open_network, put, running_lab, say, session_options, style, width
 from mailprobe.cli.status import UNDECIDED
 from mailprobe.cli.trip_options import (
-    LAB_PASSWORD,
     LOST_AFTER_S,
     Wanted,
     check_wanted,
@@ -62,13 +62,14 @@ def trip(sender: str | None, recipient: str | None, **given: Any) -> int:
     name of a scenario (`mailprobe lab list flow`) stands for its FROM, TO and options.
     Exit status: 0 all well, 1 a finding at or above --fail-on, 3 something could not be decided.
     """
-    in_lab = given["lab"] or bool(os.environ.get("MAILPROBE_LAB"))
+    known = lab_password(given["lab"])
+    in_lab = known is not None
     if sender is not None and recipient is None and in_lab and "@" not in sender:
         sender, recipient, given = _scenario(sender, given)
     wanted = Wanted(**{name: given.pop(name) for name in Wanted.__struct_fields__})
     pair = read_pair(sender, recipient, in_lab=in_lab)
     check_wanted(wanted, lab=given["lab"])
-    plan = make_plan(*pair, wanted, known=LAB_PASSWORD if in_lab else None)
+    plan = make_plan(*pair, wanted, known=known)
     with _open(pair, wanted, given) as (network, lull, road):
         found = _ask(network, _go(network, plan, wanted, lull), wanted)
         report = _judged(found, network)

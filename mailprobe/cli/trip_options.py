@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from mailprobe.cli.logins import read_credentials
+from mailprobe.cli.logins import LAB_RECIPIENT, LAB_SENDER, read_credentials
 from mailprobe.cli.options import choice, format_option
 from mailprobe.mail.addresses import mailbox
 from mailprobe.mail.login import Login
@@ -28,7 +28,6 @@ from mailprobe.protocols.sasl import Credentials
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LAB_SENDER, LAB_RECIPIENT, LAB_PASSWORD = "alice@sender.lab.test", "bob@receiver.lab.test", "secret"
 WAIT_S, WARN_S, CRIT_S, LOST_AFTER_S = 600.0, 95.0, 300.0, 3_600.0
 _PORTS = {Access.IMAP: 993, Access.POP3: 995}
 _SERVICES = {

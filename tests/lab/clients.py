@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -50,3 +52,22 @@ def swaks(lab: Lab, host: str, port: int, *options: str) -> subprocess.Completed
         "swaks", "--server", address, "--port", str(actual), "--helo", "client.test", "--from", f"alice@{host}",
         "--to", f"bob@{host}", "--tls-verify", "--tls-ca-path", str(lab.ca_file), *options,
     )  # fmt: skip
+
+
+def together(*actions: Callable[[], None]) -> None:
+    """Run actions in a thread each; what one raises is raised."""
+    errors: list[BaseException] = []
+
+    def guarded(action: Callable[[], None]) -> None:
+        try:
+            action()
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(action,)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from imapclient import IMAPClient  # type: ignore[import-untyped]
 from mailprobe.lab.post.site import PostSite
 from mailprobe.lab.scenario import Change, Site
 from mailprobe.lab.world import Lab
-from tests.lab.clients import LIMIT_S, curl, place, run, swaks
+from tests.lab.clients import LIMIT_S, curl, place, run, swaks, together
 from tests.lab.post.sites import ALICE, BOB, CAROL, RECEIVER, SENDER, arrived, letter, stored
 
 pytestmark = pytest.mark.peers
@@ -266,25 +266,6 @@ def test_mutt_sends_an_attachment_without_a_person(post: Lab, scheme: str, port:
     assert isinstance(attached, email.message.Message)
     assert text.get_payload() == "see the scan\r\n.\r\n"
     assert attached.get_payload(decode=True) == attachment
-
-
-def together(*actions: Callable[[], None]) -> None:
-    """Run actions in a thread each; what one raises is raised."""
-    errors: list[BaseException] = []
-
-    def guarded(action: Callable[[], None]) -> None:
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(action,)) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def test_writers_and_readers_at_one_mailbox_lose_nothing(post: Lab) -> None:

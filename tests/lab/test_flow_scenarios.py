@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from mailprobe.checks.judge import judge_trip
+from mailprobe.cli.logins import LAB_PASSWORD
 from mailprobe.cli.trip import trip as command
 from mailprobe.cli.trip_lab import LabLull, LabRoad
-from mailprobe.cli.trip_options import LAB_PASSWORD, Wanted, make_plan, read_pair
+from mailprobe.cli.trip_options import Wanted, make_plan, read_pair
 from mailprobe.lab.post.listing import read_mailbox
 from mailprobe.lab.scenario import Scenario
 from mailprobe.lab.world import SCENARIOS, Lab

@@ -28,6 +28,7 @@ from mailprobe.protocols.events import ServerCore
 from mailprobe.protocols.imap.config import ImapConfig
 from mailprobe.protocols.imap.server import ImapServer
 from mailprobe.protocols.pop3.server import Pop3Config, Pop3Server
+from tests.lab.clients import together
 
 HOST = "127.0.0.1"
 LIMIT_S = 30
@@ -381,25 +382,6 @@ def test_mutt_fetches_by_pop3(post: Post, tmp_path: Path) -> None:
 
 
 # All at once
-
-
-def together(*actions: Callable[[], None]) -> None:
-    """Run actions in a thread each; what one raises is raised."""
-    errors: list[BaseException] = []
-
-    def guarded(action: Callable[[], None]) -> None:
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(action,)) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def test_two_sessions_flag_and_expunge_while_a_third_reads_and_mail_arrives(post: Post) -> None:
